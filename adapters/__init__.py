@@ -1,0 +1,1 @@
+"""Adapters that put ZIM behind the frameworks people already use."""

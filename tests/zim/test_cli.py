@@ -1,0 +1,304 @@
+"""The command line, with a predictor whose answers are known."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import zim.loading
+from zim.cli import app, join_numbers
+from zim.errors import CheckpointError
+from zim.image_io import read_alpha, read_gray, read_image, save_png
+
+HW = (40, 60)
+
+
+class BoxPredictor:
+    """Answers logits +9 inside the box, else at the first point's pixel."""
+
+    def __init__(self) -> None:
+        self.hw = (0, 0)
+        self.prompts: list[dict[str, Any]] = []
+        self.multimask: list[bool] = []
+
+    def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+        self.hw = image.shape[:2]
+
+    def predict(
+        self,
+        point_coords: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        prompt = {"points": point_coords, "labels": point_labels, "box": box, "mask_input": mask_input}
+        self.prompts.append(prompt)
+        self.multimask.append(multimask_output)
+        logits = np.full((1, *self.hw), -9.0, np.float32)
+        if box is not None:
+            x1, y1, x2, y2 = (int(value) for value in box)
+            logits[0, y1 : y2 + 1, x1 : x2 + 1] = 9
+        elif point_coords is not None:
+            logits[0, int(point_coords[0][1]), int(point_coords[0][0])] = 9
+        return logits, np.ones(1, np.float32), np.zeros((1, 256, 256), np.float32)
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> BoxPredictor:
+    fake = BoxPredictor()
+    monkeypatch.setattr(zim.loading, "load_predictor", lambda name, device="auto": fake)
+    return fake
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    file = tmp_path / "photo.png"
+    save_png(file, np.random.default_rng(0).integers(0, 256, (*HW, 3), dtype=np.uint8))
+    return file
+
+
+def _zim(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_box_gives_the_alpha_of_the_box(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "alpha.png"
+    result = _zim("matte", photo, "--box", 10, 5, 30.5, 20, "-o", out)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(predictor.prompts[0]["box"], np.array([10, 5, 30.5, 20], np.float32))
+    expected = np.zeros(HW, bool)
+    expected[5:21, 10:31] = True
+    np.testing.assert_allclose(read_alpha(out), expected, atol=1 / 255)
+    assert str(out) in result.output
+
+
+def test_point_box_and_photo_in_any_order(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    arguments = [
+        "--point",
+        "12",
+        "7",
+        "1",
+        photo,
+        "--box",
+        "-4",
+        "0",
+        "30",
+        "20",
+        "-o",
+        out,
+        "--point",
+        "3,4,0",
+    ]
+    assert _zim("matte", *arguments).exit_code == 0
+    (prompt,) = predictor.prompts
+    np.testing.assert_array_equal(prompt["points"], [[12, 7], [3, 4]])
+    np.testing.assert_array_equal(prompt["labels"], [1, 0])
+    np.testing.assert_array_equal(prompt["box"], [-4, 0, 30, 20])
+
+
+def test_several_boxes_are_several_objects(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    boxes = ["--box", 0, 0, 20, 20, "--box", 30, 0, 50, 20, "--box", 32, 2, 40, 10]
+    points = ["--point", 5, 5, 1, "--point", 35, 5, 1, "--point", 34, 4, 0, "--point", 59, 39, 0]
+    result = _zim("matte", photo, *boxes, *points, "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    assert _files(tmp_path) == ["out_0.png", "out_1.png", "out_2.png", "photo.png"]
+    assert (read_gray(tmp_path / "out_1.png")[:21, 30:51] == 255).all()
+    received = [[tuple(point) for point in prompt["points"]] for prompt in predictor.prompts]
+    # (35, 5) lies in two boxes and goes to the smaller; the background point in one; the far one goes to all.
+    assert received == [[(5, 5), (59, 39)], [(34, 4), (59, 39)], [(35, 5), (34, 4), (59, 39)]]
+
+
+def test_all_kinds_of_two_objects_fill_a_folder(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    boxes = ["--box", 0, 0, 20, 20, "--box", 30, 0, 50, 20]
+    result = _zim("matte", photo, *boxes, "--output-kind", "all", "--background", "#0f0", "-o", out)
+    assert result.exit_code == 0, result.output
+    kinds = ("alpha", "composite", "cutout", "mask", "trimap")
+    assert _files(out) == sorted(f"photo_{index}_{kind}.png" for index in (0, 1) for kind in kinds)
+    trimap, mask = read_gray(out / "photo_0_trimap.png"), read_gray(out / "photo_0_mask.png")
+    assert set(np.unique(trimap)) == {0, 128, 255}
+    assert set(np.unique(mask)) == {0, 255}
+    composite = read_image(out / "photo_0_composite.png").astype(int)
+    assert np.abs(composite[30:, 30:] - [0, 255, 0]).max() <= 1
+    assert np.abs(composite[2:18, 2:18] - read_image(photo)[2:18, 2:18]).max() <= 1
+
+
+def test_cutout_on_a_picture_is_that_picture_where_nothing_is(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path
+) -> None:
+    scenery = np.full((*HW, 3), (10, 20, 30), np.uint8)
+    save_png(tmp_path / "scenery.png", scenery)
+    arguments = ["--box", 0, 0, 9, 9, "--output-kind", "cutout", "--background", tmp_path / "scenery.png"]
+    assert _zim("matte", photo, *arguments, "-o", tmp_path / "out.png").exit_code == 0
+    assert np.abs(read_image(tmp_path / "out.png")[20:].astype(int) - scenery[20:]).max() <= 1
+
+
+def test_scribble_and_mask_become_prompts(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    scribble = np.full(HW, 128, np.uint8)
+    scribble[10, 10:20], scribble[30, 40:50] = 255, 0
+    mask = np.zeros(HW, np.uint8)
+    mask[:, 30:] = 255
+    save_png(tmp_path / "scribble.png", scribble)
+    save_png(tmp_path / "mask.png", mask)
+    arguments = ["--scribble", tmp_path / "scribble.png", "--mask", tmp_path / "mask.png", "--multimask"]
+    result = _zim("matte", photo, *arguments, "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    (prompt,) = predictor.prompts
+    assert predictor.multimask == [True]
+    for (x, y), label in zip(prompt["points"].astype(int), prompt["labels"], strict=True):
+        assert scribble[y, x] == (255 if label else 0)
+    logits = prompt["mask_input"]
+    assert logits.shape == (1, 256, 256)
+    # 60x40 fills 256 columns and 171 rows of the padded frame; its right half is the object.
+    assert (logits[0, :170, 132:] > 0).all()
+    assert (logits[0, :, :124] < 0).all()
+    assert (logits[0, 174:] < 0).all()
+
+
+def test_folder_goes_on_after_a_broken_photo(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("a", "c"):
+        save_png(folder / f"{name}.png", read_image(photo))
+    (folder / "b.jpg").write_bytes(b"not a picture")
+    (folder / "notes.txt").write_text("left alone")
+    result = _zim("matte", folder, "--box", 0, 0, 9, 9, "-o", out)
+    assert result.exit_code == 1
+    assert _files(out) == ["a_alpha.png", "c_alpha.png"]
+    lines = [line for line in result.stderr.splitlines() if line.startswith("zim: error: ")]
+    assert len(lines) == 2
+    assert "b.jpg" in lines[0]
+    assert "1 of 3 photos failed" in lines[1]
+    assert "Traceback" not in result.output
+
+
+def test_existing_output_is_replaced(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    (tmp_path / "out.png").write_bytes(b"old")
+    assert _zim("matte", photo, "--box", 0, 0, 59, 39, "-o", tmp_path / "out.png").exit_code == 0
+    assert (read_gray(tmp_path / "out.png") == 255).all()
+
+
+def test_interrupted_write_leaves_nothing_behind(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    write = Path.write_bytes
+
+    def stops_halfway(self: Path, data: bytes) -> int:
+        write(self, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", stops_halfway)
+    for name in ("old.png", "new.png"):
+        result = _zim("matte", photo, "--box", 0, 0, 9, 9, "-o", tmp_path / name)
+        assert result.exit_code == 1
+        assert result.stderr == f"zim: error: {photo}: [Errno 28] No space left on device\n"
+    assert _files(tmp_path) == ["old.png", "photo.png"]
+    assert (tmp_path / "old.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "expected --box, --point, --scribble or --mask, got none"),
+        ("--box 1 2 3", "--box: expected 4 numbers X1 Y1 X2 Y2, got '1 2 3'"),
+        ("--box 9 2 3 4", "expected X1 <= X2"),
+        ("--point 1 2", "--point: expected 3 numbers X Y LABEL, got '1 2'"),
+        ("--point 1 2 5", "expected label 1 (object) or 0 (background), got 5"),
+        ("--box 0 0 9 9 --box 20 0 30 9 --point 15 5 1", "inside one of the boxes, got 15 5"),
+        ("--box 0 0 9 9 --box 20 0 30 9 --mask m.png", "at most one --box"),
+        ("--box 0 0 9 9 -o x.jpg", "results are PNG files"),
+        ("--box 0 0 9 9 --output-kind all", "expected a folder"),
+        ("--box 0 0 9 9 --background red", "--background: expected --output-kind"),
+        ("--box 0 0 9 9 --output-kind cutout --background reddish", "or a picture file, got 'reddish'"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(
+    arguments: str, message: str, photo: Path, predictor: BoxPredictor
+) -> None:
+    result = _zim("matte", photo, "-o", "x.png", *arguments.split())
+    assert result.exit_code == 2
+    assert result.stderr.startswith("zim: error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert predictor.prompts == []
+
+
+def test_inputs_are_never_overwritten(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    before = photo.read_bytes()
+    box = ["--box", 0, 0, 9, 9]
+    assert "other files than the inputs" in _zim("matte", photo, *box, "-o", photo).stderr
+    assert "another folder than that of the photos" in _zim("matte", tmp_path, *box, "-o", tmp_path).stderr
+    (tmp_path / "sub").mkdir()
+    save_png(tmp_path / "sub" / "photo.png", read_image(photo))
+    result = _zim("matte", photo, tmp_path / "sub" / "photo.png", *box, "-o", tmp_path / "out")
+    assert (result.exit_code, "photos of different names" in result.stderr) == (2, True)
+    assert photo.read_bytes() == before
+
+
+def test_prompt_of_another_size_is_a_failure_of_that_photo(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path
+) -> None:
+    save_png(tmp_path / "mask.png", np.full((10, 10), 255, np.uint8))
+    result = _zim("matte", photo, "--mask", tmp_path / "mask.png", "-o", tmp_path / "out.png")
+    assert result.exit_code == 1
+    assert "--mask: expected the photo's size 60x40, got 10x10" in result.stderr
+
+
+def test_a_missing_model_is_one_line_unless_debugging(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, device: str = "auto") -> None:
+        raise CheckpointError(f"{name}: expected a checkpoint file,\n received nothing there")
+
+    monkeypatch.setattr(zim.loading, "load_predictor", refuse)
+    arguments = ["matte", photo, "--box", 0, 0, 9, 9, "--model", "nowhere", "-o", tmp_path / "out.png"]
+    result = _zim(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr == "zim: error: nowhere: expected a checkpoint file, received nothing there\n"
+    assert isinstance(_zim(*arguments, "--debug").exception, CheckpointError)
+
+
+def test_join_numbers_leaves_the_rest_alone() -> None:
+    words = [
+        "a.png",
+        "--box",
+        "1",
+        "-2",
+        "3e1",
+        "4.5",
+        "5",
+        "--point",
+        "1,2,1",
+        "-o",
+        "x",
+        "--",
+        "--box",
+        "1",
+    ]
+    joined = ["a.png", "--box=1,-2,3e1,4.5", "5", "--point=1,2,1", "-o", "x", "--", "--box", "1"]
+    assert join_numbers(words) == joined
+    assert join_numbers(["--box"]) == ["--box"]
+
+
+def test_unknown_option_and_help_exit_as_documented(photo: Path) -> None:
+    assert _zim("matte", photo, "--boks", 1).exit_code == 2
+    result = _zim("matte", "--help")
+    assert result.exit_code == 0
+    assert "--box X1 Y1 X2 Y2" in result.output
+
+
+def test_help_needs_no_heavy_library() -> None:
+    code = "import sys, zim.cli; print(sorted({'torch', 'cv2', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

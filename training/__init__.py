@@ -1,0 +1,1 @@
+"""Training: data, label synthesis, losses, and the commands that made the shipped weights."""

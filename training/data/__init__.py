@@ -1,0 +1,1 @@
+"""Training data: procedural scenes, coarse labels, prompts."""

@@ -1,0 +1,154 @@
+"""Photographs with human segmentation labels: regions of them are the micro-level labels to train on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from zim.errors import DataError
+from zim.image_io import read_image
+
+MIN_AREA = 0.001
+"""Smallest region worth prompting, as a share of the photograph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionMix:
+    """How regions are drawn from one label map: relative weights.
+
+    whole: everything labelled, as one object. single: all pixels of one id. component: one connected piece of an id.
+    union: two to four ids together. Where ids are instances, `whole` is 0.
+    """
+
+    whole: float = 0.0
+    single: float = 1.0
+    component: float = 1.0
+    union: float = 1.0
+
+
+REGION_MIXES = {
+    "ccp": RegionMix(whole=2.0, single=1.0, component=0.7, union=0.8),
+    "davis_train": RegionMix(whole=1.0, single=0.0, component=0.3, union=0.0),
+    "fasseg": RegionMix(whole=1.5, single=1.0, component=0.5, union=0.7),
+    "feralcats": RegionMix(single=1.0, component=0.0, union=0.0),
+    "camvid": RegionMix(single=0.3, component=1.0, union=0.0),
+    "cwfid": RegionMix(whole=0.3, single=0.4, component=1.0, union=0.0),
+    "bsds500": RegionMix(single=1.0, component=0.0, union=1.0),
+}
+"""What the ids of the known sets mean: class ids (ccp, camvid, ...), instances (feralcats), segments (bsds500)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledPhoto:
+    """image: (H, W, 3) uint8. labels: (L, H, W) int32, one map per annotator, 0 unlabelled."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    mix: RegionMix
+
+    def sample_region(self, rng: np.random.Generator, tries: int = 8) -> np.ndarray | None:
+        """A random region (H, W) bool of at least `MIN_AREA`, or None when none was found."""
+        weights = np.array([self.mix.whole, self.mix.single, self.mix.component, self.mix.union])
+        for _ in range(tries):
+            label = self.labels[int(rng.integers(len(self.labels)))]
+            region = _draw_region(label, int(rng.choice(4, p=weights / weights.sum())), rng)
+            if MIN_AREA <= region.mean() <= 0.95:
+                return region
+        return None
+
+
+def _draw_region(label: np.ndarray, mode: int, rng: np.random.Generator) -> np.ndarray:
+    ids = np.unique(label[::3, ::3])
+    ids = ids[ids > 0]
+    if len(ids) == 0 or mode == 0:
+        return label > 0
+    if mode == 3:
+        return np.isin(label, rng.choice(ids, min(len(ids), int(rng.integers(2, 5))), replace=False))
+    region = label == rng.choice(ids)
+    if mode == 1:
+        return region
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA].astype(np.float64)
+    if count < 2:
+        return region
+    return pieces == 1 + int(rng.choice(len(areas), p=np.sqrt(areas) / np.sqrt(areas).sum()))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    image: Path
+    label: Path
+    mix: RegionMix
+
+
+class SegmentPool:
+    """Labelled photographs under one folder or several.
+
+    Two layouts are found at any depth: `image/NAME.jpg + label/NAME.png` (one id per pixel), and BSDS500's
+    `images/SPLIT/NAME.jpg + groundTruth/SPLIT/NAME.mat`.
+
+    Raises:
+        DataError: nothing was found, or an image has no label.
+    """
+
+    def __init__(self, roots: str | Path | Sequence[str | Path], *, cache: int = 4096) -> None:
+        folders = [Path(roots)] if isinstance(roots, (str, Path)) else [Path(root) for root in roots]
+        self._entries = [entry for root in folders for entry in (*_label_folders(root), *_bsds(root))]
+        if not self._entries:
+            named = ", ".join(map(str, folders))
+            raise DataError(f"segments: expected image/ + label/ folders or BSDS500 under {named}, found none")
+        self._load = lru_cache(maxsize=cache)(_read_entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def photo(self, index: int) -> LabelledPhoto:
+        """Photograph `index` with its labels, long side at most 512."""
+        return self._load(self._entries[index])
+
+    def objects(self) -> Sequence[int]:
+        """Indices of photographs in which a whole object is labelled."""
+        return [i for i, e in enumerate(self._entries) if e.mix.whole >= 1 or e.mix is REGION_MIXES["feralcats"]]
+
+
+def _label_folders(root: Path) -> list[_Entry]:
+    found = []
+    for label_folder in sorted(p for p in root.rglob("label") if p.is_dir()):
+        images = {path.stem: path for path in (label_folder.parent / "image").glob("*")}
+        mix = REGION_MIXES.get(label_folder.parent.name, RegionMix())
+        for label in sorted(label_folder.glob("*.png")):
+            if label.stem not in images:
+                raise DataError(f"segments: {label} has no photograph in {label_folder.parent / 'image'}")
+            found.append(_Entry(images[label.stem], label, mix))
+    return found
+
+
+def _bsds(root: Path) -> list[_Entry]:
+    found = []
+    for truth in sorted(p for p in root.rglob("groundTruth") if p.is_dir()):
+        for label in sorted(truth.rglob("*.mat")):
+            image = truth.parent / "images" / label.relative_to(truth).with_suffix(".jpg")
+            if not image.is_file():
+                raise DataError(f"segments: {label} has no photograph {image}")
+            found.append(_Entry(image, label, REGION_MIXES["bsds500"]))
+    return found
+
+
+def _read_entry(entry: _Entry) -> LabelledPhoto:
+    image = read_image(entry.image)
+    if entry.label.suffix == ".mat":
+        from scipy.io import loadmat
+
+        truths = loadmat(entry.label)["groundTruth"].ravel()
+        labels = np.stack([truth["Segmentation"][0, 0].astype(np.int32) for truth in truths])
+    else:
+        label = cv2.imread(str(entry.label), cv2.IMREAD_UNCHANGED)
+        if label is None or label.ndim != 2:
+            raise DataError(f"segments: {entry.label} is not a readable one-channel label image")
+        labels = label[None].astype(np.int32)
+    if labels.shape[1:] != image.shape[:2]:
+        raise DataError(f"segments: {entry.label} is {labels.shape[1:]}, its photograph {image.shape[:2]}")
+    return LabelledPhoto(image=image, labels=labels, mix=entry.mix)

@@ -1,0 +1,31 @@
+"""Named runs; each docstring states command, time and what came of it."""
+
+from .trainer import Stage, TrainConfig
+
+TINY_CPU_SAM = TrainConfig(
+    stages=(Stage(steps=2600, side=256, images=8, prompts=3, scenes=6000),),
+    lr=6e-4,
+)
+"""First part of the CPU pair: SAM's classes from nothing, on coarse labels. Both models go on from here."""
+
+TINY_CPU = TrainConfig(
+    stages=(
+        Stage(steps=1900, side=256, images=8, prompts=3, scenes=6000),
+        Stage(steps=170, side=512, images=4, prompts=3, scenes=800),
+        Stage(steps=60, side=1024, images=2, prompts=2, scenes=150, train_encoder=False),
+    ),
+    lr=4e-4,
+    warmup=100,
+    seed=1,
+)
+"""Second part of the CPU pair, the same for both: `--init` the first part's weights."""
+
+SMOKE = TrainConfig(
+    stages=(Stage(steps=4, side=128, images=2, prompts=2, scenes=4), Stage(steps=2, side=128, images=1, prompts=2, scenes=4)),
+    warmup=2,
+    workers=0,
+    log_every=2,
+)
+"""A few steps, to see that everything runs."""
+
+PRESETS = {"tiny_cpu_sam": TINY_CPU_SAM, "tiny_cpu": TINY_CPU, "smoke": SMOKE}

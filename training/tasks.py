@@ -1,0 +1,154 @@
+"""What is trained: a model, how it answers prompts, and its loss. Two tasks share one trainer."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zim.evaluation.sam_baseline import build_sam_tiny
+from zim.modeling.config import ZimConfig
+from zim.modeling.zim import Zim, build_zim
+
+from .data.batches import Batch
+from .losses import MatteLossConfig, matte_loss, quality_loss, segmentation_loss
+
+LABEL_LOGIT = 8.0
+"""Coarse labels become mask inputs of plus and minus this."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A model to train and the loss of a batch."""
+
+    name: str
+    model: nn.Module
+    config: ZimConfig
+
+    def set_image_size(self, side: int) -> None:
+        """Expect padded frames of this side from now on."""
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch at `progress` in [0, 1] of the run, and figures for the log."""
+
+
+def resized(maps: Tensor, side: int) -> Tensor:
+    """(R, S, S) uint8 in 0..255 -> (R, 1, side, side) float in [0, 1], by averages."""
+    values = maps[:, None].float() / 255
+    return values if values.shape[-1] == side else F.adaptive_avg_pool2d(values, side)
+
+
+class PromptedTask:
+    """The part that both share: encode once, decode once or twice."""
+
+    model: Any
+    config: ZimConfig
+
+    def encode(self, image: Tensor) -> Any:
+        """(I, 3, S, S) -> whatever `decode` wants."""
+        return self.model.image_encoder(image)
+
+    def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All four masks of each row: logits (R, 4, h, w) and qualities (R, 4)."""
+        raise AttributeError("decode: a task defines it")
+
+    def set_image_size(self, side: int) -> None:
+        """Expect padded frames of this side from now on."""
+        self.model.image_encoder.img_size = side
+        self.model.prompt_encoder.set_image_size(side)
+
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and qualities of a batch's prompts, with the mask input that the batch asks for."""
+        features = self.encode(batch.image)
+        coords, labels = batch.coords, batch.labels
+        side = batch.alpha.shape[-1] // 4
+        masks = None
+        if batch.mask_source == "first_pass":
+            with torch.no_grad():
+                first = self.decode(features, coords, labels, None)[0][:, :1]
+                masks = F.adaptive_avg_pool2d(first, side).clamp(-32, 32)
+        elif batch.mask_source != "none":
+            masks = (resized(batch.coarse, side) * 2 - 1) * LABEL_LOGIT
+        if batch.mask_source == "label_only":
+            coords, labels = coords[:, :0], labels[:, :0]
+        return self.decode(features, coords, labels, masks)
+
+
+class ZimTask(PromptedTask):
+    """ZIM on mattes: L1 + lambda * gradient loss, the best of three masks, quality."""
+
+    name = "zim"
+
+    def __init__(self, config: ZimConfig, loss: MatteLossConfig = MatteLossConfig()) -> None:
+        self.config = config
+        self.model: Zim = build_zim(config)
+        self.loss_config = loss
+
+    def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `PromptedTask`."""
+        sparse, dense = self.model.prompt_encoder.embed(coords, labels, masks)
+        pe = self.model.prompt_encoder.get_dense_pe()
+        return self.model.mask_decoder.predict_masks(features, pe, sparse, dense)
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """See `Task`."""
+        logits, quality = self.answer(batch)
+        aux = self.loss_config.aux(progress)
+        full, half = batch.alpha.shape[-1], logits.shape[-1]
+        trust = batch.weight * batch.valid
+        single = F.interpolate(logits[:, :1], (full, full), mode="bilinear", align_corners=False)
+        one = matte_loss(single, resized(batch.alpha, full), resized(trust, full), self.loss_config, aux).mean()
+        target, weight = resized(batch.alpha, half), resized(trust, half)
+        three = matte_loss(logits[:, 1:], target, weight, self.loss_config, aux).amin(1).mean()
+        judged = quality_loss(quality, logits.detach(), target, resized(batch.valid * 255, half))
+        total = one + self.loss_config.multimask * three + self.loss_config.quality * judged
+        with torch.no_grad():
+            error = ((torch.sigmoid(single) - resized(batch.alpha, full)).abs() * resized(batch.valid * 255, full)).mean()
+        return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
+
+
+class SamTask(PromptedTask):
+    """SAM's own classes on coarse labels: focal + dice, the best of three masks, quality."""
+
+    name = "sam"
+
+    def __init__(self, config: ZimConfig) -> None:
+        self.config = config
+        self.model = build_sam_tiny(config)
+
+    def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `PromptedTask`."""
+        sparse, dense = self.model.prompt_encoder.embed(coords, labels, masks)
+        return decode_sam_batch(self.model.mask_decoder, features, self.model.prompt_encoder.get_dense_pe(), sparse, dense)
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """See `Task`."""
+        logits, quality = self.answer(batch)
+        side = logits.shape[-1]
+        target = (resized(batch.coarse, side) > 0.5).float()
+        weight = resized(batch.valid * 255, side)
+        one = segmentation_loss(logits[:, :1], target, weight).mean()
+        three = segmentation_loss(logits[:, 1:], target, weight).amin(1).mean()
+        judged = quality_loss(quality, logits.detach(), target, weight)
+        total = one + 0.5 * three + 0.1 * judged
+        with torch.no_grad():
+            error = ((torch.sigmoid(logits[:, :1]) - target).abs() * weight).mean()
+        return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
+
+
+def decode_sam_batch(decoder: Any, features: Tensor, pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    """`MaskDecoder.predict_masks` of segment_anything for several images at once.
+
+    Its own method takes one image; this runs the same modules on (I, C, h, w) features and R = I * P prompts, P
+    consecutive prompts to an image, and gives the same logits (R, 4, 4h, 4w) and qualities (R, 4).
+    """
+    rows = len(sparse)
+    output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([output_tokens.expand(rows, -1, -1), sparse], dim=1)
+    src = features.repeat_interleave(rows // len(features), dim=0) + dense
+    hidden, cells = decoder.transformer(src, pe.expand(rows, -1, -1, -1), tokens)
+    upscaled = decoder.output_upscaling(cells.transpose(1, 2).reshape(src.shape))
+    mlps = decoder.output_hypernetworks_mlps
+    weights = torch.stack([mlp(hidden[:, 1 + i]) for i, mlp in enumerate(mlps)], dim=1)  # (R, 4, C / 8)
+    logits = (weights @ upscaled.flatten(2)).view(rows, len(mlps), *upscaled.shape[-2:])
+    return logits, decoder.iou_prediction_head(hidden[:, 0])

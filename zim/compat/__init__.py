@@ -1,0 +1,1 @@
+"""Bridges to SAM's own library and to code written for it."""

@@ -1,0 +1,95 @@
+"""Images in and out of files, with stated conversions and clear errors."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zim.errors import ImageError
+from zim.files import write_bytes_atomic
+
+
+def _open(path: str | Path) -> Image.Image:
+    file = Path(path)
+    if not file.is_file():
+        raise ImageError(f"image file: expected an existing file, got {file}")
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            return ImageOps.exif_transpose(opened)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"image file: {file} cannot be decoded ({error})") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey modes to 8 bit by dividing by 257; everything else unchanged."""
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        values = np.asarray(image).astype(np.float32)
+        return Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8))
+    return image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read any picture as (H, W, 3) uint8 RGB.
+
+    EXIF orientation is applied; transparency is dropped (the colours stay); 16-bit grey is divided by 257.
+
+    Raises:
+        ImageError: the file is missing, empty or not a picture.
+    """
+    return np.asarray(_eight_bit(_open(path)).convert("RGB")).copy()
+
+
+def read_gray(path: str | Path) -> np.ndarray:
+    """Read a label, matte or scribble as (H, W) uint8; EXIF orientation applied, 16 bit divided by 257.
+
+    Raises:
+        ImageError: the file is missing, empty or not a picture.
+    """
+    return np.asarray(_eight_bit(_open(path)).convert("L")).copy()
+
+
+def read_alpha(path: str | Path) -> np.ndarray:
+    """Read a matte as (H, W) float32 in [0, 1]."""
+    return read_gray(path).astype(np.float32) / 255.0
+
+
+def to_uint8(array: np.ndarray) -> np.ndarray:
+    """float in [0, 1] (or bool) to uint8 in [0, 255] by rounding; uint8 passes through.
+
+    Raises:
+        ImageError: another dtype, a NaN, or a float outside [0, 1].
+    """
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(f"array: expected uint8, bool or float, got {array.dtype}")
+    if not np.isfinite(array).all() or array.min(initial=0.0) < 0 or array.max(initial=0.0) > 1:
+        raise ImageError("array: expected finite float values in [0, 1]")
+    return (array * 255.0 + 0.5).astype(np.uint8)
+
+
+def save_png(path: str | Path, array: np.ndarray) -> None:
+    """Write (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as an 8-bit PNG, atomically.
+
+    Args:
+        path: target file; its folder is made.
+        array: uint8, bool, or float in [0, 1].
+
+    Raises:
+        ImageError: unsupported shape, dtype or range.
+    """
+    pixels = to_uint8(np.asarray(array))
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    elif pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA)
+    elif pixels.ndim != 2:
+        raise ImageError(f"array: expected shape (H, W), (H, W, 3) or (H, W, 4), got {pixels.shape}")
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    if not done:
+        raise ImageError(f"array: could not be encoded as PNG, shape {pixels.shape}")
+    write_bytes_atomic(path, encoded.tobytes())

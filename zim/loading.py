@@ -1,0 +1,112 @@
+"""`load_predictor`: one name in, one predictor out, whatever stands behind it."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from zim.checkpoints import read_checkpoint
+from zim.devices import resolve_device
+from zim.errors import CheckpointError, ConfigError
+from zim.predictor import ZimPredictor
+from zim.protocol import Predictor
+from zim.registry import shipped_weights_path, show_licence, zim_model_registry
+
+ANSWERS = (
+    f"a model ({', '.join(zim_model_registry)}), sam_tiny, grabcut, grabcut+cf, "
+    "the path of a .safetensors checkpoint, or package.module:factory"
+)
+
+
+def load_predictor(name: str | Path, device: str | torch.device = "auto") -> Predictor:
+    """The predictor of that name.
+
+    Args:
+        name: a key of `zim_model_registry`; "sam_tiny", the SAM baseline; "grabcut" or "grabcut+cf", without
+            weights; the path of a checkpoint, ZIM's or the baseline's; or "package.module:factory", where
+            `factory()` returns any object with SAM's `set_image` and `predict`.
+        device: "auto" takes CUDA, else MPS, else the CPU; what is not a torch model pays no heed to it.
+
+    Raises:
+        ConfigError: nothing answers to the name, or what does is no predictor.
+        CheckpointError: the checkpoint cannot be read.
+        MissingDependencyError: an optional library is needed for it.
+    """
+    text = str(name)
+    if text in zim_model_registry:
+        return ZimPredictor.from_pretrained(text, device=device)
+    if text in _BY_NAME:
+        return _checked(_BY_NAME[text](resolve_device(device)), text)
+    if text and Path(name).exists():
+        return _from_checkpoint(Path(name), device)
+    if ":" in text:
+        return _from_factory(text)
+    raise ConfigError(f"predictor: expected {ANSWERS}; got {text!r}")
+
+
+def _sam_tiny(device: torch.device) -> object:
+    return _sam_baseline(shipped_weights_path("sam_tiny"), device)
+
+
+def _sam_baseline(path: Path, device: torch.device) -> object:
+    from zim.evaluation.sam_baseline import SamBaselinePredictor, build_sam_tiny
+
+    checkpoint = read_checkpoint(path)
+    sam = build_sam_tiny(checkpoint=path)
+    show_licence(checkpoint.metadata, checkpoint.sha256)
+    return SamBaselinePredictor(sam.to(device))
+
+
+def _grabcut(device: torch.device) -> object:
+    from zim.evaluation.peers import GrabCutPredictor
+
+    return GrabCutPredictor()
+
+
+def _grabcut_closed_form(device: torch.device) -> object:
+    from zim.evaluation.peers import GrabCutClosedFormPredictor
+
+    return GrabCutClosedFormPredictor()
+
+
+_BY_NAME: dict[str, Callable[[torch.device], object]] = {
+    "sam_tiny": _sam_tiny,
+    "grabcut": _grabcut,
+    "grabcut+cf": _grabcut_closed_form,
+}
+
+
+def _from_checkpoint(path: Path, device: str | torch.device) -> Predictor:
+    if path.suffix == ".safetensors":
+        architecture = read_checkpoint(path).config.get("architecture", "zim")
+        if architecture == "sam":
+            return _checked(_sam_baseline(path, resolve_device(device)), str(path))
+        if architecture != "zim":
+            raise CheckpointError(f'{path}: expected architecture "zim" or "sam", got {architecture!r}')
+    return ZimPredictor.from_pretrained(path, device=device)
+
+
+def _from_factory(text: str) -> Predictor:
+    module_name, _, attribute = text.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise  # the module is there and misses something of its own
+        raise ConfigError(f"predictor: no module {module_name!r} for {text!r}; expected {ANSWERS}") from error
+    except (ValueError, TypeError) as error:  # an empty or relative module name
+        raise ConfigError(f"predictor: expected {ANSWERS}; got {text!r}") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise ConfigError(f"predictor: expected a callable {attribute!r} in {module_name}, got {factory!r}")
+    return _checked(factory(), text)
+
+
+def _checked(predictor: object, name: str) -> Predictor:
+    if not isinstance(predictor, Predictor) or isinstance(predictor, type):
+        raise ConfigError(
+            f"predictor: expected an object with set_image and predict from {name!r}, "
+            f"got {type(predictor).__name__}"
+        )
+    return predictor

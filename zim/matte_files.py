@@ -1,0 +1,273 @@
+"""Mattes of photo files: prompts in the words of the command line, one predictor, PNG files out."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import ImageColor
+
+from zim.alpha import predict_alpha
+from zim.compositing import Background
+from zim.cutout import composite, cutout, mask_from_alpha, trimap_from_alpha, trimap_to_uint8
+from zim.errors import ConfigError, ImageError, PromptError
+from zim.image_io import read_alpha, read_gray, read_image, save_png
+from zim.prompts import Prompt, mask_input_from_mask, points_from_scribble
+from zim.protocol import Predictor
+
+OutputKind = Literal["alpha", "cutout", "mask", "trimap", "all"]
+EVERY_KIND = ("alpha", "cutout", "mask", "trimap")
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions:
+    """What the user points at, the same for every photo.
+
+    `boxes` are objects; a point belongs to the box that contains it. `scribble` is a PNG of the photo's size
+    (255 foreground, 0 background, 128 nothing), whose points join `points`. `mask` is a rough mask of the
+    photo's size.
+    """
+
+    boxes: tuple[Box, ...] = ()
+    points: tuple[Point, ...] = ()
+    scribble: Path | None = None
+    mask: Path | None = None
+
+    @property
+    def object_count(self) -> int:
+        """Objects a photo: one for each box, or one."""
+        return max(len(self.boxes), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where results go and which: a `.png` file, or a folder for several photos or kinds."""
+
+    path: Path
+    kind: OutputKind = "alpha"
+    background: Background | None = None
+    multimask: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """A name that ends in .png and is no folder yet means one file."""
+        return self.path.suffix.lower() == ".png" and not self.path.is_dir()
+
+
+def check_prompts(options: PromptOptions) -> None:
+    """Refuse combinations that cannot be meant, before any model is loaded.
+
+    Raises:
+        PromptError: no prompt at all, a box inside out, a label that is not 0 or 1, several boxes with one
+            mask, or a foreground point outside all of several boxes.
+    """
+    if not (options.boxes or options.points or options.scribble or options.mask):
+        raise PromptError("prompt: expected --box, --point, --scribble or --mask, got none")
+    for x1, y1, x2, y2 in options.boxes:
+        if x2 < x1 or y2 < y1:
+            raise PromptError(f"--box: expected X1 <= X2 and Y1 <= Y2, got {x1:g} {y1:g} {x2:g} {y2:g}")
+    for *_, label in options.points:
+        if label not in (0, 1):
+            raise PromptError(f"--point: expected label 1 (object) or 0 (background), got {label:g}")
+    if options.mask and len(options.boxes) > 1:
+        raise PromptError(f"--mask: expected at most one --box beside it, got {len(options.boxes)}")
+    _points_by_box(options.boxes, options.points)
+
+
+def build_prompts(options: PromptOptions, hw: tuple[int, int]) -> list[Prompt]:
+    """One prompt for each object of a photo of height and width `hw`.
+
+    Raises:
+        PromptError: as `check_prompts`, or a scribble or mask of another size.
+    """
+    points = list(options.points)
+    if options.scribble is not None:
+        scribble = read_gray(options.scribble)
+        _check_size("--scribble", options.scribble, scribble.shape, hw)
+        coords, labels = points_from_scribble(scribble)
+        points += [(float(x), float(y), int(label)) for (x, y), label in zip(coords, labels, strict=True)]
+    mask_input = None
+    if options.mask is not None:
+        mask = read_alpha(options.mask)
+        _check_size("--mask", options.mask, mask.shape, hw)
+        if not (mask > 0.5).any():
+            raise PromptError(f"--mask: expected white on the object, got no white pixel in {options.mask}")
+        mask_input = mask_input_from_mask(mask)
+    groups = _points_by_box(options.boxes, points)
+    return [
+        Prompt(
+            point_coords=np.array([point[:2] for point in group], dtype=np.float32) if group else None,
+            point_labels=np.array([point[2] for point in group], dtype=np.int32) if group else None,
+            box=np.array(options.boxes[index], dtype=np.float32) if options.boxes else None,
+            mask_input=mask_input,
+        )
+        for index, group in enumerate(groups)
+    ]
+
+
+def _check_size(option: str, file: Path, shape: tuple[int, ...], hw: tuple[int, int]) -> None:
+    if shape != hw:
+        raise PromptError(
+            f"{option}: expected the photo's size {hw[1]}x{hw[0]}, got {shape[1]}x{shape[0]} in {file}"
+        )
+
+
+def _points_by_box(boxes: Sequence[Box], points: Sequence[Point]) -> list[list[Point]]:
+    """Points of each object.
+
+    One object gets all. Of several, a foreground point goes to the smallest box that contains it, a
+    background point to every box that does, or to all boxes when it is outside all.
+    """
+    if len(boxes) <= 1:
+        return [list(points)]
+    groups: list[list[Point]] = [[] for _ in boxes]
+    for point in points:
+        x, y, label = point
+        holders = [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
+        if label == 1 and not holders:
+            raise PromptError(f"--point: expected object points inside one of the boxes, got {x:g} {y:g}")
+        if label == 1:
+            areas = [(boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1]) for i in holders]
+            holders = [holders[int(np.argmin(areas))]]
+        for index in holders or range(len(boxes)):
+            groups[index].append(point)
+    return groups
+
+
+def find_photos(inputs: Sequence[Path]) -> list[Path]:
+    """Files as given; a folder stands for the pictures directly in it, by name.
+
+    Raises:
+        ImageError: a folder without pictures.
+    """
+    photos: list[Path] = []
+    for path in inputs:
+        if not path.is_dir():
+            photos.append(path)
+            continue
+        found = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in PICTURE_SUFFIXES)
+        found = [p for p in found if not p.name.startswith(".")]
+        if not found:
+            raise ImageError(f"image: expected pictures in the folder {path}, got none")
+        photos += found
+    return photos
+
+
+def background_from_text(text: str) -> Background:
+    """ "checkerboard", a picture file, or a colour in any CSS spelling.
+
+    Raises:
+        ImageError: none of the three, or a file that is no picture.
+    """
+    if text == "checkerboard":
+        return text
+    if Path(text).is_file():
+        return read_image(Path(text))
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        expected = "a colour, checkerboard or a picture file"
+        raise ImageError(f"--background: expected {expected}, got {text!r}") from error
+    return red, green, blue
+
+
+def plan_outputs(
+    photos: Sequence[Path], prompts: PromptOptions, output: OutputOptions, inputs: Sequence[Path] = ()
+) -> dict[Path, list[dict[str, Path]]]:
+    """Name every output before anything runs: photo -> one {kind: file} for each object.
+
+    Args:
+        photos: what `find_photos` gave.
+        prompts: decides how many objects a photo has.
+        output: path, kind and background.
+        inputs: the arguments as given, so that a folder of pictures is not also the folder of results.
+
+    Raises:
+        ConfigError: names that would overwrite each other or an input, or a path that cannot be meant.
+    """
+    kinds = _kinds(output)
+    if output.path.suffix.lower() in PICTURE_SUFFIXES and output.path.suffix.lower() != ".png":
+        raise ConfigError(f"--out: results are PNG files; expected NAME.png or a folder, got {output.path}")
+    if output.is_file and (len(photos) > 1 or output.kind == "all"):
+        raise ConfigError(f"--out: expected a folder for several photos or kinds, got the file {output.path}")
+    if any(path.is_dir() and path.resolve() == output.path.resolve() for path in inputs):
+        raise ConfigError(f"--out: expected another folder than that of the photos, got {output.path}")
+    plan: dict[Path, list[dict[str, Path]]] = {}
+    for photo in photos:
+        objects = []
+        for index in range(prompts.object_count):
+            number = f"_{index}" if prompts.object_count > 1 else ""
+            if output.is_file:
+                objects.append({kinds[0]: output.path.with_stem(output.path.stem + number)})
+            else:
+                objects.append({kind: output.path / f"{photo.stem}{number}_{kind}.png" for kind in kinds})
+        plan[photo] = objects
+    _refuse_clashes(plan, [*photos, *(file for file in (prompts.scribble, prompts.mask) if file)])
+    return plan
+
+
+def _kinds(output: OutputOptions) -> tuple[str, ...]:
+    if output.kind == "all":
+        return EVERY_KIND if output.background is None else (*EVERY_KIND, "composite")
+    if output.background is None:
+        return (output.kind,)
+    if output.kind != "cutout":
+        raise ConfigError(f"--background: expected --output-kind cutout or all beside it, got {output.kind}")
+    return ("composite",)
+
+
+def _refuse_clashes(plan: dict[Path, list[dict[str, Path]]], sources: Sequence[Path]) -> None:
+    written = [
+        (photo, file) for photo, objects in plan.items() for names in objects for file in names.values()
+    ]
+    files = [(file.resolve(), photo) for photo, file in written]
+    for file, count in Counter(file for file, _ in files).items():
+        if count > 1:
+            rivals = ", ".join(str(photo) for path, photo in files if path == file)
+            raise ConfigError(f"--out: expected photos of different names, got {rivals} for {file}")
+    taken = {source.resolve() for source in sources} & {file for file, _ in files}
+    if taken:
+        raise ConfigError(f"--out: expected other files than the inputs, got {taken.pop()}")
+
+
+def matte_photo(
+    photo: Path,
+    predictor: Predictor,
+    prompts: PromptOptions,
+    output: OutputOptions,
+    names: Sequence[dict[str, Path]],
+) -> Iterator[Path]:
+    """Matte one photo and write its files one by one, each whole or not at all; yields what was written.
+
+    Raises:
+        ZimError: an unreadable photo or a prompt that does not fit it.
+        OSError: a file cannot be written.
+    """
+    image = read_image(photo)
+    height, width = image.shape[:2]
+    object_prompts = build_prompts(prompts, (height, width))
+    predictor.set_image(image)
+    for prompt, files in zip(object_prompts, names, strict=True):
+        given = {name: value for name, value in prompt.as_kwargs().items() if value is not None}
+        alpha = predict_alpha(predictor, multimask_output=output.multimask, **given)
+        for kind, file in files.items():
+            save_png(file, _render(kind, image, alpha, output.background))
+            yield file
+
+
+def _render(kind: str, image: np.ndarray, alpha: np.ndarray, background: Background | None) -> np.ndarray:
+    """Pixels of one output file."""
+    renderers: dict[str, Callable[[], np.ndarray]] = {
+        "alpha": lambda: alpha,
+        "mask": lambda: mask_from_alpha(alpha),
+        "trimap": lambda: trimap_to_uint8(trimap_from_alpha(alpha)),
+        "cutout": lambda: cutout(image, alpha),
+        "composite": lambda: composite(image, "checkerboard" if background is None else background, alpha),
+    }
+    return renderers[kind]()

@@ -1,0 +1,220 @@
+"""Models by name, with SAM's calling convention: shipped weights, and checkpoints from anywhere."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from zim.checkpoints import initialise_from_sam, load_into, load_sam_pth, read_checkpoint
+from zim.devices import resolve_device
+from zim.errors import CheckpointError, ConfigError
+from zim.modeling.config import ZIM_TINY, ZIM_VIT_B, ZIM_VIT_H, ZIM_VIT_L, ZimConfig
+from zim.modeling.zim import Zim, build_zim
+
+DEFAULT_MODEL = "zim_tiny"
+MODEL_CONFIGS: dict[str, ZimConfig] = {
+    "zim_tiny": ZIM_TINY,
+    "vit_b": ZIM_VIT_B,
+    "vit_l": ZIM_VIT_L,
+    "vit_h": ZIM_VIT_H,
+}
+SHIPPED_MODELS = ("zim_tiny",)
+"""Models of the registry that come with weights."""
+
+SAM_SUFFIXES = (".pth", ".pt")
+
+_log = logging.getLogger("zim")
+_licences_shown: set[str] = set()
+
+
+class ShippedWeights(NamedTuple):
+    """An entry of `zim/weights/registry.json`: file beside it, sha256, licence and number of parameters."""
+
+    file: str
+    sha256: str
+    license: str
+    parameters: int
+
+
+def weights_folder() -> Traversable:
+    """Where the package keeps its weights."""
+    return resources.files("zim") / "weights"
+
+
+def shipped_weights() -> dict[str, ShippedWeights]:
+    """The shipped weights by name; empty where the package has none.
+
+    Raises:
+        CheckpointError: the list is not what it should be.
+    """
+    listing = weights_folder() / "registry.json"
+    if not listing.is_file():
+        return {}
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8"))
+        return {
+            name: ShippedWeights(**{field: entry[field] for field in ShippedWeights._fields})
+            for name, entry in entries.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{listing}: expected a JSON list of weights, cannot read it ({error!r})"
+        ) from error
+
+
+def shipped_weights_path(name: str) -> Path:
+    """The file of shipped weights, after its sha256 has been compared with the list's.
+
+    Raises:
+        CheckpointError: no such weights, or the file is missing or altered.
+    """
+    listed = shipped_weights()
+    if name not in listed:
+        raise CheckpointError(
+            f"weights: expected one of {sorted(listed)}, got {name!r}: "
+            "this installation ships no weights of that name; give a checkpoint"
+        )
+    with resources.as_file(weights_folder() / listed[name].file) as path:
+        if not path.is_file():
+            raise CheckpointError(
+                f"weights: {path} is listed for {name} but missing; install the package again"
+            )
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != listed[name].sha256:
+        raise CheckpointError(
+            f"weights: {path} is damaged or altered: expected sha256 {listed[name].sha256}, got {found}"
+        )
+    return path
+
+
+def load_zim_checkpoint(path: str | Path) -> Zim:
+    """Rebuild a model from a safetensors checkpoint of this package, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file cannot be read, holds another architecture, or does not fit its own config.
+    """
+    checkpoint = read_checkpoint(path)
+    architecture = checkpoint.config.get("architecture", "zim")
+    if architecture != "zim":
+        raise CheckpointError(
+            f"{path}: expected a ZIM model, got architecture {architecture!r}; zim.load_predictor takes it"
+        )
+    try:
+        model = build_zim(ZimConfig.from_dict(checkpoint.config))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path}: expected the config of a ZIM model, got one that fails: {error}"
+        ) from error
+    load_into(model, checkpoint.state_dict)
+    show_licence(checkpoint.metadata, checkpoint.sha256)
+    return model.eval()
+
+
+def show_licence(metadata: dict[str, str], sha256: str) -> None:
+    """Say once per file and process that weights are for research only."""
+    licence = metadata.get("license", "")
+    if "research-only" in licence and sha256 not in _licences_shown:
+        _licences_shown.add(sha256)
+        _log.warning("these weights are licensed as: %s", licence)
+
+
+def from_sam(sam_checkpoint: str | Path, key: str = "vit_b") -> Zim:
+    """A ZIM whose shared parts (encoder, prompt encoder, transformer, tokens) are those of a SAM checkpoint.
+
+    The pixel decoder keeps its random weights: the model has to be trained before its alphas mean anything.
+
+    Args:
+        sam_checkpoint: SAM's `.pth`; it is read as tensors only, never as code.
+        key: the model in the registry that is built.
+
+    Raises:
+        ConfigError: an unknown key.
+        CheckpointError: the file cannot be read, or is of another architecture.
+    """
+    model = build_zim(_config_of(key))
+    report = initialise_from_sam(model, load_sam_pth(sam_checkpoint))
+    _log.warning("%s from %s; train it before use\n%s", key, sam_checkpoint, report.summary())
+    return model.eval()
+
+
+def load_model(
+    name_or_path: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
+) -> Zim:
+    """A model by registry key or checkpoint path, ready for use.
+
+    Args:
+        name_or_path: a key of `zim_model_registry`, or a `.safetensors` checkpoint of this package.
+        device: "auto" takes CUDA, else MPS, else the CPU.
+        dtype: floating type of the weights; None keeps float32.
+
+    Raises:
+        ConfigError: neither a key nor a file, or an impossible device or dtype.
+        CheckpointError: the file cannot be read or does not fit.
+    """
+    target = resolve_device(device)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ConfigError(f"dtype: expected a floating torch dtype or None, got {dtype!r}")
+    if str(name_or_path) in zim_model_registry:
+        model = zim_model_registry[str(name_or_path)]()
+    elif Path(name_or_path).exists():
+        if Path(name_or_path).suffix in SAM_SUFFIXES:
+            raise CheckpointError(
+                f"{name_or_path}: expected a .safetensors checkpoint, got a .pth; "
+                'SAM\'s weights only initialise a ZIM: zim.from_sam(path, key="vit_b")'
+            )
+        model = load_zim_checkpoint(name_or_path)
+    else:
+        raise ConfigError(
+            f"model: expected an existing checkpoint or one of {', '.join(zim_model_registry)}, "
+            f"got {str(name_or_path)!r}"
+        )
+    return model.to(device=target, dtype=dtype)
+
+
+def _config_of(key: str) -> ZimConfig:
+    name = DEFAULT_MODEL if key == "default" else key
+    if name not in MODEL_CONFIGS:
+        raise ConfigError(f"key: expected one of {', '.join(zim_model_registry)}, got {key!r}")
+    return MODEL_CONFIGS[name]
+
+
+def _build(key: str, checkpoint: str | Path | None = None) -> Zim:
+    """Build a model of the registry, as `sam_model_registry` does.
+
+    Args:
+        key: which one.
+        checkpoint: this package's `.safetensors`, or SAM's `.pth` for the shared parts; None gives the
+            shipped weights, or, where none are shipped, random ones with a warning.
+    """
+    if checkpoint is None:
+        if key in SHIPPED_MODELS:
+            return load_zim_checkpoint(shipped_weights_path(key))
+        warnings.warn(
+            f"{key}: no weights are shipped, so they are random; give a checkpoint", UserWarning, stacklevel=2
+        )
+        return build_zim(_config_of(key)).eval()
+    if Path(checkpoint).suffix in SAM_SUFFIXES:
+        return from_sam(checkpoint, key)
+    model = load_zim_checkpoint(checkpoint)
+    if model.config != _config_of(key):
+        raise CheckpointError(
+            f"{checkpoint}: expected the weights of {key}, got those of a model with another config; "
+            "zim.load_model(path) rebuilds it from the file alone"
+        )
+    return model
+
+
+zim_model_registry: dict[str, Callable[..., Zim]] = {
+    **{key: partial(_build, key) for key in MODEL_CONFIGS},
+    "default": partial(_build, DEFAULT_MODEL),
+}
+"""`zim_model_registry[key](checkpoint=None)`; "default" is zim_tiny."""
