@@ -34,10 +34,10 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
     options.add_argument("--preset", choices=sorted(PRESETS), default="tiny_cpu")
     options.add_argument("--init", type=Path, help="start from these weights (safetensors)")
-    options.add_argument("--segments", type=Path, nargs="*", default=[], help="labelled photographs (see training.data.segments)")
+    options.add_argument("--segments", type=Path, nargs="*", default=[], help="labelled photographs (docs/training.md)")
     options.add_argument("--photos", type=Path, nargs="*", default=[], help="photographs for textures and backgrounds")
     options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
-    options.add_argument("--data-license", default="procedural scenes only", help="what the weights' metadata says of the data")
+    options.add_argument("--data-license", default="Apache-2.0", help="licence that the weights' metadata states")
     options.add_argument("--device", default="cpu")
     options.add_argument("--threads", type=int, default=0, help="torch threads, 0: torch's default")
     options.add_argument("--workers", type=int, help="data processes")
@@ -57,7 +57,7 @@ def train_config(options: argparse.Namespace) -> TrainConfig:
     changes = {key: getattr(options, key) for key in ("lr", "seed", "workers") if getattr(options, key) is not None}
     if options.steps:
         if len(options.steps) != len(config.stages):
-            raise ConfigError(f"--steps: expected {len(config.stages)} numbers for this preset, got {len(options.steps)}")
+            raise ConfigError(f"--steps: expected {len(config.stages)} numbers, one a stage, got {len(options.steps)}")
         pairs = zip(config.stages, options.steps, strict=True)
         changes["stages"] = tuple(dataclasses.replace(stage, steps=steps) for stage, steps in pairs)
     return dataclasses.replace(config, **changes)
@@ -107,7 +107,12 @@ def run_training(task: Task, options: argparse.Namespace) -> int:
             "date": datetime.date.today().isoformat(),
         }
         trainer = Trainer(
-            task, config, sources_of(options, config), out=options.out, device=torch.device(options.device), metadata=metadata
+            task,
+            config,
+            sources_of(options, config),
+            out=options.out,
+            device=torch.device(options.device),
+            metadata=metadata,
         )
         path = trainer.run()
     except (ZimError, OSError) as error:

@@ -21,7 +21,10 @@ TINY_CPU = TrainConfig(
 """Second part of the CPU pair, the same for both: `--init` the first part's weights."""
 
 SMOKE = TrainConfig(
-    stages=(Stage(steps=4, side=128, images=2, prompts=2, scenes=4), Stage(steps=2, side=128, images=1, prompts=2, scenes=4)),
+    stages=(
+        Stage(steps=4, side=128, images=2, prompts=2, scenes=4),
+        Stage(steps=2, side=128, images=1, prompts=2, scenes=4),
+    ),
     warmup=2,
     workers=0,
     log_every=2,

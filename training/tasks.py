@@ -22,8 +22,11 @@ class Task(Protocol):
     """A model to train and the loss of a batch."""
 
     name: str
-    model: nn.Module
     config: ZimConfig
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
 
     def set_image_size(self, side: int) -> None:
         """Expect padded frames of this side from now on."""
@@ -103,7 +106,8 @@ class ZimTask(PromptedTask):
         judged = quality_loss(quality, logits.detach(), target, resized(batch.valid * 255, half))
         total = one + self.loss_config.multimask * three + self.loss_config.quality * judged
         with torch.no_grad():
-            error = ((torch.sigmoid(single) - resized(batch.alpha, full)).abs() * resized(batch.valid * 255, full)).mean()
+            difference = (torch.sigmoid(single) - resized(batch.alpha, full)).abs()
+            error = (difference * resized(batch.valid * 255, full)).mean()
         return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
 
 
@@ -119,7 +123,8 @@ class SamTask(PromptedTask):
     def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `PromptedTask`."""
         sparse, dense = self.model.prompt_encoder.embed(coords, labels, masks)
-        return decode_sam_batch(self.model.mask_decoder, features, self.model.prompt_encoder.get_dense_pe(), sparse, dense)
+        pe = self.model.prompt_encoder.get_dense_pe()
+        return decode_sam_batch(self.model.mask_decoder, features, pe, sparse, dense)
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """See `Task`."""
@@ -136,7 +141,9 @@ class SamTask(PromptedTask):
         return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
 
 
-def decode_sam_batch(decoder: Any, features: Tensor, pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+def decode_sam_batch(
+    decoder: Any, features: Tensor, pe: Tensor, sparse: Tensor, dense: Tensor
+) -> tuple[Tensor, Tensor]:
     """`MaskDecoder.predict_masks` of segment_anything for several images at once.
 
     Its own method takes one image; this runs the same modules on (I, C, h, w) features and R = I * P prompts, P

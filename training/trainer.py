@@ -86,8 +86,8 @@ class Trainer:
         self.task, self.config, self.source_of, self.out, self.device = task, config, source_of, out, device
         self.metadata = metadata
         self.model = task.model.to(device)
-        if device.type == "cpu":
-            self.model = self.model.to(memory_format=torch.channels_last)
+        if device.type == "cpu":  # several times faster there
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, config.weight_decay), lr=config.lr, betas=(0.9, 0.98)
         )
@@ -134,7 +134,8 @@ class Trainer:
         encoder.requires_grad_(stage.train_encoder)
         stream = batches(self.source_of(stage, index), first=self.step, last=last, workers=self.config.workers)
         saved = started = time.monotonic()
-        waited, figures, counted = 0.0, {}, 0
+        figures: dict[str, float] = {}
+        waited, counted = 0.0, 0
         bar = tqdm(total=self.config.steps, initial=self.step, desc=f"{self.task.name} {stage.side} px", unit="step")
         for _ in range(self.step, last):
             asked = time.monotonic()

@@ -10,9 +10,7 @@ from zim.errors import PromptError
 from zim.protocol import Predictor
 
 
-def predict_alpha(
-    predictor: Predictor, *, multimask_output: bool = False, **prompts: Any
-) -> NDArray[np.float32]:
+def predict_alpha(predictor: Predictor, *, multimask_output: bool = False, **prompts: Any) -> NDArray[np.float32]:
     """The alpha that a predictor answers to a prompt: the sigmoid of its logits.
 
     Args:

@@ -138,7 +138,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         with safe_open(str(source), framework="pt") as reader:
             metadata = dict(reader.metadata() or {})
             config = _config_of(metadata, source)
-            state_dict = {key: _widen(reader.get_tensor(key)) for key in reader.keys()}  # noqa: SIM118
+            state_dict = {key: _widen(reader.get_tensor(key)) for key in reader.keys()}
     except SafetensorError as error:
         raise CheckpointError(
             f"{source}: expected a safetensors checkpoint, received {_guess(source)} ({error})"

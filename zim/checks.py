@@ -198,8 +198,7 @@ def prompts_of_batch(
     if any(count not in (1, batch) for count in counts.values()):
         raise PromptError(f"prompt: expected one batch size B for all arguments, got {counts}")
     rows = (
-        None if value is None else value.expand(batch, *value.shape[1:])
-        for value in (coords, labels, boxes, logits)
+        None if value is None else value.expand(batch, *value.shape[1:]) for value in (coords, labels, boxes, logits)
     )
     return _checked_values(PromptTensors(*rows), frame_hw, "boxes")
 

@@ -73,9 +73,7 @@ def _decode_chunk(
 
 def join(prompts: Sequence[PromptTensors]) -> PromptTensors:
     """Prompts of one kind (the same fields, the same shapes) as one batch."""
-    return PromptTensors(
-        *(None if fields[0] is None else torch.cat(fields) for fields in zip(*prompts, strict=True))
-    )
+    return PromptTensors(*(None if fields[0] is None else torch.cat(fields) for fields in zip(*prompts, strict=True)))
 
 
 def row_as_numpy(answer: tuple[Tensor, Tensor, Tensor], row: int) -> Triple:

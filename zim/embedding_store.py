@@ -42,9 +42,7 @@ def model_sha256(model: Zim) -> str:
 
 def save_features(path: str | Path, features: PredictorFeatures, *, model_hash: str) -> None:
     """Write one image's features, sizes and fingerprints, atomically."""
-    tensors = {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in features._asdict().items()
-    }
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in features._asdict().items()}
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -77,13 +75,9 @@ def load_features(path: str | Path, *, model_hash: str, image_hash: str | None =
             metadata = dict(reader.metadata() or {})
             _check_format(metadata, source)
             tensors = {name: reader.get_tensor(name) for name in ImageFeatures._fields}
-        original_size, input_size = (
-            tuple(json.loads(metadata[name])) for name in ("original_size", "input_size")
-        )
+        original_size, input_size = (tuple(json.loads(metadata[name])) for name in ("original_size", "input_size"))
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"embedding: {source} is damaged or not a file of save_embedding ({error})"
-        ) from error
+        raise DataError(f"embedding: {source} is damaged or not a file of save_embedding ({error})") from error
     if metadata.get("model_sha256") != model_hash:
         raise CheckpointError(
             f"embedding: {source} was made by another image encoder (or dtype) than this predictor's: "
@@ -93,9 +87,7 @@ def load_features(path: str | Path, *, model_hash: str, image_hash: str | None =
     made_of = metadata.get("image_sha256") or None
     if image_hash is not None and made_of != image_hash:
         got = made_of[:12] if made_of else "none recorded (the image came in as a tensor)"
-        raise DataError(
-            f"embedding: {source} belongs to another image: expected {image_hash[:12]}, got {got}"
-        )
+        raise DataError(f"embedding: {source} belongs to another image: expected {image_hash[:12]}, got {got}")
     return PredictorFeatures.of(
         ImageFeatures(**tensors), original_size=original_size, input_size=input_size, image_sha256=made_of
     )
@@ -105,8 +97,7 @@ def _check_format(metadata: dict[str, str], source: Path) -> None:
     found = (metadata.get("format"), metadata.get("format_version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise DataError(
-            f"embedding: expected a file of save_embedding ({FORMAT} {FORMAT_VERSION}), "
-            f"got {source} with {found}"
+            f"embedding: expected a file of save_embedding ({FORMAT} {FORMAT_VERSION}), got {source} with {found}"
         )
 
 

@@ -116,15 +116,11 @@ class EmbeddedImage:
                 "which the image embedding alone does not hold"
             )
         if not isinstance(features, ImageFeatures):
-            raise TypeError(
-                f"features: expected the object that predictor.features returns, got {describe(features)}"
-            )
+            raise TypeError(f"features: expected the object that predictor.features returns, got {describe(features)}")
         if not isinstance(features, PredictorFeatures):
             return replace(self, features=features)._joined()
         (orig_h, orig_w), (input_h, input_w) = features.original_size, features.input_size
-        return EmbeddedImage(
-            features=features, orig_h=orig_h, orig_w=orig_w, input_h=input_h, input_w=input_w
-        )
+        return EmbeddedImage(features=features, orig_h=orig_h, orig_w=orig_w, input_h=input_h, input_w=input_w)
 
     def with_sides(self, **sides: Any) -> "EmbeddedImage":
         """Put some of `orig_h, orig_w, input_h, input_w` in.
@@ -141,9 +137,7 @@ class EmbeddedImage:
         if features is None or original_size is None or input_size is None:
             return self
         sha256 = features.image_sha256 if isinstance(features, PredictorFeatures) else None
-        bound = PredictorFeatures.of(
-            features, original_size=original_size, input_size=input_size, image_sha256=sha256
-        )
+        bound = PredictorFeatures.of(features, original_size=original_size, input_size=input_size, image_sha256=sha256)
         return replace(self, features=bound)
 
 

@@ -40,9 +40,7 @@ def to_rgb(image: Any, image_format: str = "RGB") -> NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return _grey_or_colour(_pixels_of(image))
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"image: expected a numpy array or a PIL image, got {type(image).__name__}{_advice(image)}"
-        )
+        raise ImageError(f"image: expected a numpy array or a PIL image, got {type(image).__name__}{_advice(image)}")
     rgb = _grey_or_colour(_eight_bit(image))
     return np.ascontiguousarray(rgb[..., ::-1]) if image_format == "BGR" else rgb
 
@@ -58,14 +56,10 @@ def _advice(image: Any) -> str:
 def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     """A PIL image of any mode -> (H, W) or (H, W, 3) uint8."""
     if not image.width or not image.height:
-        raise ImageError(
-            f"image: expected at least one pixel, got a PIL image of {image.width} x {image.height}"
-        )
+        raise ImageError(f"image: expected at least one pixel, got a PIL image of {image.width} x {image.height}")
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
-        raise ImageError(
-            'image: expected integer pixels, got a PIL image of mode "F"; scale it to 0..255 first'
-        )
+        raise ImageError('image: expected integer pixels, got a PIL image of mode "F"; scale it to 0..255 first')
     if upright.mode not in _SIXTEEN_BIT_MODES:
         return np.array(upright.convert("RGB"))
     values = np.asarray(upright)

@@ -106,7 +106,6 @@ def _from_factory(text: str) -> Predictor:
 def _checked(predictor: object, name: str) -> Predictor:
     if not isinstance(predictor, Predictor) or isinstance(predictor, type):
         raise ConfigError(
-            f"predictor: expected an object with set_image and predict from {name!r}, "
-            f"got {type(predictor).__name__}"
+            f"predictor: expected an object with set_image and predict from {name!r}, got {type(predictor).__name__}"
         )
     return predictor

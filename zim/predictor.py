@@ -328,9 +328,7 @@ class ZimPredictor(ImageState):
         features = self.model.image_encoder(padded.to(self._dtype))
         return [
             PredictorFeatures.of(
-                features
-                if len(images) == 1
-                else ImageFeatures(*(map_.clone() for map_ in features.select(index))),
+                features if len(images) == 1 else ImageFeatures(*(map_.clone() for map_ in features.select(index))),
                 original_size=image.original_size,
                 input_size=(image.pixels.shape[-2], image.pixels.shape[-1]),
                 image_sha256=image.image_sha256,
@@ -348,9 +346,7 @@ class ZimPredictor(ImageState):
         )
         coords, boxes = checked.point_coords, checked.boxes
         if coords is not None:
-            coords = torch.from_numpy(
-                self.transform.apply_coords(coords.cpu().numpy(), original_size)
-            ).float()
+            coords = torch.from_numpy(self.transform.apply_coords(coords.cpu().numpy(), original_size)).float()
         if boxes is not None:
             boxes = torch.from_numpy(self.transform.apply_boxes(boxes.cpu().numpy(), original_size)).float()
         return checked._replace(point_coords=coords, boxes=boxes)

@@ -93,9 +93,7 @@ def points_from_scribble(
         )
     drawn = [stroke for stroke in (foreground, background) if stroke.any()]
     if not drawn:
-        raise PromptError(
-            "scribble: expected at least one foreground (255) or background (0) pixel, got none"
-        )
+        raise PromptError("scribble: expected at least one foreground (255) or background (0) pixel, got none")
     if max_points < len(drawn):
         raise PromptError(f"max_points: expected at least {len(drawn)}, got {max_points}")
     candidates = [_farthest_points(stroke, max_points) for stroke in drawn]
@@ -144,22 +142,14 @@ def mask_input_from_mask(mask: NDArray[Any], img_size: int = 1024) -> NDArray[np
         PromptError: another shape, dtype or range.
     """
     array = np.asarray(mask)
-    if (
-        array.ndim != 2
-        or not array.size
-        or not (array.dtype == bool or np.issubdtype(array.dtype, np.floating))
-    ):
-        raise PromptError(
-            f"mask: expected (H, W) bool or float in [0, 1], got {array.dtype} of shape {array.shape}"
-        )
+    if array.ndim != 2 or not array.size or not (array.dtype == bool or np.issubdtype(array.dtype, np.floating)):
+        raise PromptError(f"mask: expected (H, W) bool or float in [0, 1], got {array.dtype} of shape {array.shape}")
     alpha = array.astype(np.float32)
     if not (np.isfinite(alpha).all() and alpha.min() >= 0 and alpha.max() <= 1):
         raise PromptError(f"mask: expected finite values in [0, 1], got [{alpha.min():g}, {alpha.max():g}]")
     height, width = ResizeLongestSide.get_preprocess_shape(alpha.shape[0], alpha.shape[1], img_size)
     shrinks = height * width < alpha.size
-    resized = cv2.resize(
-        alpha, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    resized = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     padded = np.zeros((img_size, img_size), dtype=np.float32)
     padded[:height, :width] = resized
     side = img_size // 4

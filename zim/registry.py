@@ -65,9 +65,7 @@ def shipped_weights() -> dict[str, ShippedWeights]:
             for name, entry in entries.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(
-            f"{listing}: expected a JSON list of weights, cannot read it ({error!r})"
-        ) from error
+        raise CheckpointError(f"{listing}: expected a JSON list of weights, cannot read it ({error!r})") from error
 
 
 def shipped_weights_path(name: str) -> Path:
@@ -84,9 +82,7 @@ def shipped_weights_path(name: str) -> Path:
         )
     with resources.as_file(weights_folder() / listed[name].file) as path:
         if not path.is_file():
-            raise CheckpointError(
-                f"weights: {path} is listed for {name} but missing; install the package again"
-            )
+            raise CheckpointError(f"weights: {path} is listed for {name} but missing; install the package again")
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != listed[name].sha256:
@@ -111,9 +107,7 @@ def load_zim_checkpoint(path: str | Path) -> Zim:
     try:
         model = build_zim(ZimConfig.from_dict(checkpoint.config))
     except ConfigError as error:
-        raise CheckpointError(
-            f"{path}: expected the config of a ZIM model, got one that fails: {error}"
-        ) from error
+        raise CheckpointError(f"{path}: expected the config of a ZIM model, got one that fails: {error}") from error
     load_into(model, checkpoint.state_dict)
     show_licence(checkpoint.metadata, checkpoint.sha256)
     return model.eval()
@@ -146,9 +140,7 @@ def from_sam(sam_checkpoint: str | Path, key: str = "vit_b") -> Zim:
     return model.eval()
 
 
-def load_model(
-    name_or_path: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
-) -> Zim:
+def load_model(name_or_path: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None) -> Zim:
     """A model by registry key or checkpoint path, ready for use.
 
     Args:

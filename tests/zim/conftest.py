@@ -1,5 +1,7 @@
 """A small model with lively random weights, and a photo-like image, for the tests of the predictor."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from zim.modeling.zim import Zim, build_zim
 from zim.predictor import ZimPredictor
 
 
-def lively_model(seed: int) -> Zim:
+def _lively_model(seed: int) -> Zim:
     """ZIM_TEST with weights spread so far that every prompt, token and feature shows in the logits."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -31,7 +33,13 @@ def blocks(seed: int, height: int, width: int) -> np.ndarray:
 @pytest.fixture(scope="session")
 def tiny_zim() -> Zim:
     """A model for reading only; tests that change one build their own."""
-    return lively_model(0)
+    return _lively_model(0)
+
+
+@pytest.fixture(scope="session")
+def make_zim() -> Callable[[int], Zim]:
+    """`make_zim(seed)`: another such model; seed 0 is `tiny_zim` again."""
+    return _lively_model
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,7 @@ BOX = np.array([20.0, 10.0, 110.0, 70.0])
 class Scripted:
     """Answers with three constant maps and remembers how it was asked."""
 
-    def __init__(
-        self, logits: Any = (-2.0, 0.0, 3.0), scores: Any = (0.1, 0.9, 0.4), dtype: Any = np.float32
-    ) -> None:
+    def __init__(self, logits: Any = (-2.0, 0.0, 3.0), scores: Any = (0.1, 0.9, 0.4), dtype: Any = np.float32) -> None:
         self.logits, self.scores, self.dtype = logits, scores, dtype
         self.asked: list[dict[str, Any]] = []
 
@@ -26,9 +24,7 @@ class Scripted:
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         self.asked.append(kwargs)
         count = 3 if kwargs["multimask_output"] else 1
-        maps = np.array(self.logits[:count], dtype=self.dtype)[:, None, None] * np.ones(
-            (1, 4, 5), dtype=self.dtype
-        )
+        maps = np.array(self.logits[:count], dtype=self.dtype)[:, None, None] * np.ones((1, 4, 5), dtype=self.dtype)
         return maps, np.array(self.scores[:count]), np.zeros((count, 256, 256), dtype=np.float32)
 
 

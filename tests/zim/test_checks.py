@@ -18,9 +18,7 @@ def one(point_coords: Any = None, point_labels: Any = None, box: Any = None, mas
     return prompts_of_one(point_coords, point_labels, box, mask_input, **FRAME)
 
 
-def batch(
-    point_coords: Any = None, point_labels: Any = None, boxes: Any = None, mask_input: Any = None
-) -> Any:
+def batch(point_coords: Any = None, point_labels: Any = None, boxes: Any = None, mask_input: Any = None) -> Any:
     return prompts_of_batch(point_coords, point_labels, boxes, mask_input, **FRAME)
 
 
@@ -179,11 +177,7 @@ def test_the_callers_arrays_stay_as_they_are() -> None:
     batch(boxes=boxes)
     assert prompts.boxes.tolist() == [[0, 2, 160, 9]]
     assert prompts.point_coords.tolist() == [[[0, 20]]]
-    assert (
-        coords.tolist() == [[-5, 20]]
-        and box.tolist() == [-5, 2, 500, 9]
-        and boxes.tolist() == [[-5, 2, 500, 9]]
-    )
+    assert coords.tolist() == [[-5, 20]] and box.tolist() == [-5, 2, 500, 9] and boxes.tolist() == [[-5, 2, 500, 9]]
 
 
 @pytest.mark.parametrize("box", [[0, 0, 0, 0], [159, 89, 159, 89], [159.5, 0, 200, 90], [-3, -3, 0, 0]])

@@ -62,9 +62,7 @@ def test_box_may_have_a_row_axis(predictor: ZimPredictor) -> None:
 
 
 def test_more_boxes_name_the_ways_out(predictor: ZimPredictor) -> None:
-    with pytest.raises(
-        ValueError, match=r"box: expected one box .* got 2 boxes; use predict_many .*predict_torch"
-    ):
+    with pytest.raises(ValueError, match=r"box: expected one box .* got 2 boxes; use predict_many .*predict_torch"):
         predictor.predict(box=np.stack([BOX, BOX]))
 
 
@@ -84,17 +82,13 @@ def test_low_res_logits_are_the_2x2_means_of_the_decoder_and_feed_back(predictor
 
 def test_mask_input_without_a_channel_axis(predictor: ZimPredictor) -> None:
     low_res = predictor.predict(box=BOX)[2]
-    assert np.array_equal(
-        logits_of(predictor, mask_input=low_res[0]), logits_of(predictor, mask_input=low_res[:1])
-    )
+    assert np.array_equal(logits_of(predictor, mask_input=low_res[0]), logits_of(predictor, mask_input=low_res[:1]))
 
 
 # Row 3: bool in strict mode, logits with threshold 0 on request, alpha as their sigmoid.
 
 
-def test_alpha_mask_and_logits_are_one_answer(
-    tiny_zim: Zim, photo: np.ndarray, predictor: ZimPredictor
-) -> None:
+def test_alpha_mask_and_logits_are_one_answer(tiny_zim: Zim, photo: np.ndarray, predictor: ZimPredictor) -> None:
     strict = ZimPredictor(tiny_zim, output="mask")
     strict.set_image(photo)
     logits = logits_of(predictor, box=BOX)
@@ -266,9 +260,7 @@ def test_encoder_output_with_sizes_in_any_order(predictor: ZimPredictor, feature
 
 def test_a_bare_tensor_is_refused_with_the_reason(predictor: ZimPredictor) -> None:
     before = predictor.features
-    with pytest.raises(
-        TypeError, match="bare tensor of shape .1, 256, 8, 8.; ZIM decodes from features at strides"
-    ):
+    with pytest.raises(TypeError, match="bare tensor of shape .1, 256, 8, 8.; ZIM decodes from features at strides"):
         predictor.features = predictor.get_image_embedding()
     assert predictor.features is before
 
@@ -323,9 +315,7 @@ def test_every_public_member_of_sam_is_there(predictor: ZimPredictor) -> None:
 def test_stock_sam_predictor_gives_the_same_logits(
     predictor: ZimPredictor, photo: np.ndarray, prompts: dict[str, Any], multimask: bool
 ) -> None:
-    theirs = stock(predictor.model, image=photo).predict(
-        **prompts, multimask_output=multimask, return_logits=True
-    )
+    theirs = stock(predictor.model, image=photo).predict(**prompts, multimask_output=multimask, return_logits=True)
     ours = predictor.predict(**prompts, multimask_output=multimask, return_logits=True)
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-5)
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-5)
@@ -364,9 +354,7 @@ def test_transform_is_that_of_sam(predictor: ZimPredictor, photo: np.ndarray) ->
 
 
 def test_no_prompt_is_an_error_that_says_what_is_one(predictor: ZimPredictor) -> None:
-    with pytest.raises(
-        PromptError, match="expected at least one of point_coords, box .* mask_input, got none"
-    ):
+    with pytest.raises(PromptError, match="expected at least one of point_coords, box .* mask_input, got none"):
         predictor.predict()
     with pytest.raises(PromptError, match="got none"):
         predictor.predict_torch(None, None)

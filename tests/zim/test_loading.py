@@ -114,9 +114,7 @@ def test_what_does_not_answer(outside: ModuleType, name: str, message: str) -> N
         load_predictor(name)
 
 
-def test_errors_of_a_factory_are_its_own(
-    outside: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_a_factory_are_its_own(outside: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         load_predictor("outside_predictors:fails")
     (tmp_path / "needs_more.py").write_text("import a_library_that_is_absent\n")
@@ -140,9 +138,7 @@ def test_files_that_are_no_checkpoint(tiny_zim: Zim, tmp_path: Path) -> None:
     ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, False, "cuda")],
 )
-def test_auto_takes_the_best_device(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
-) -> None:
+def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert resolve_device("auto") == torch.device(expected)

@@ -44,9 +44,7 @@ def test_the_answer_lands_on_the_right_pixels(tiny_zim: Zim, predictor: ZimPredi
     np.testing.assert_allclose(logits[1][3:-3], np.broadcast_to(y[3:-3, None], (84, 160)), atol=1e-3)
 
 
-def test_prompts_reach_the_encoder_in_the_input_frame(
-    predictor: ZimPredictor, seen: list[dict[str, Any]]
-) -> None:
+def test_prompts_reach_the_encoder_in_the_input_frame(predictor: ZimPredictor, seen: list[dict[str, Any]]) -> None:
     """160 x 90 becomes 128 x 72: coordinates shrink by 0.8."""
     predictor.predict(point_coords=[[40, 30], [100, 60]], point_labels=[True, False], box=BOX)
     torch.testing.assert_close(seen[0]["points"][0], torch.tensor([[[32.0, 24.0], [80.0, 48.0]]]))
@@ -54,9 +52,7 @@ def test_prompts_reach_the_encoder_in_the_input_frame(
     torch.testing.assert_close(seen[0]["boxes"], torch.tensor([[16.0, 8.0, 88.0, 56.0]]))
 
 
-def test_prompts_that_stick_out_are_cut_to_the_image(
-    predictor: ZimPredictor, seen: list[dict[str, Any]]
-) -> None:
+def test_prompts_that_stick_out_are_cut_to_the_image(predictor: ZimPredictor, seen: list[dict[str, Any]]) -> None:
     predictor.predict(
         point_coords=[[-30, 30], [500, 500], [-7, -7]], point_labels=[1, 0, -1], box=[-50, 45, 1000, 1000]
     )
@@ -138,9 +134,7 @@ def test_a_batch_of_images_is_each_image(
         )
         for together, single in zip(features, alone.features, strict=True):
             torch.testing.assert_close(together, single, atol=1e-4, rtol=1e-4)
-        assert (
-            features.embedding.untyped_storage().nbytes() == features.embedding.nbytes
-        )  # saves one image, not all
+        assert features.embedding.untyped_storage().nbytes() == features.embedding.nbytes  # saves one image, not all
 
 
 def test_a_batch_of_images_names_the_bad_one(predictor: ZimPredictor, photo: np.ndarray) -> None:
@@ -259,9 +253,7 @@ def test_from_pretrained_passes_everything_on(tiny_zim: Zim, monkeypatch: pytest
         return tiny_zim
 
     monkeypatch.setattr("zim.predictor.load_model", load)
-    predictor = ZimPredictor.from_pretrained(
-        "some.safetensors", device="cpu", dtype=torch.float32, output="mask"
-    )
+    predictor = ZimPredictor.from_pretrained("some.safetensors", device="cpu", dtype=torch.float32, output="mask")
     assert (predictor.model, predictor.output) == (tiny_zim, "mask")
     assert asked[0].args == ("some.safetensors",)
     assert asked[0].kwargs == {"device": "cpu", "dtype": torch.float32}

@@ -1,9 +1,9 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import lively_model
 
 from zim.embedding_store import model_sha256
 from zim.errors import CheckpointError, DataError, ImageNotSetError
@@ -26,9 +26,7 @@ def test_an_embedding_comes_back_from_disk(
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["photo.safetensors"]
 
 
-def test_an_embedding_of_another_image_is_refused(
-    predictor: ZimPredictor, photo: np.ndarray, tmp_path: Path
-) -> None:
+def test_an_embedding_of_another_image_is_refused(predictor: ZimPredictor, photo: np.ndarray, tmp_path: Path) -> None:
     predictor.save_embedding(tmp_path / "photo.safetensors")
     changed = photo.copy()
     changed[40:60, 40:60] = 0
@@ -49,9 +47,9 @@ def test_an_embedding_of_a_tensor_cannot_be_tied_to_an_image(
 
 
 def test_an_embedding_of_another_encoder_is_refused(
-    predictor: ZimPredictor, photo: np.ndarray, tmp_path: Path
+    predictor: ZimPredictor, photo: np.ndarray, tmp_path: Path, make_zim: Callable[[int], Zim]
 ) -> None:
-    stranger = ZimPredictor(lively_model(1))
+    stranger = ZimPredictor(make_zim(1))
     stranger.set_image(photo)
     stranger.save_embedding(tmp_path / "photo.safetensors")
     before = predictor.features
@@ -60,9 +58,9 @@ def test_an_embedding_of_another_encoder_is_refused(
     assert predictor.features is before
 
 
-def test_the_model_hash_is_that_of_the_encoder(tiny_zim: Zim) -> None:
-    assert model_sha256(lively_model(0)) == model_sha256(tiny_zim) != model_sha256(lively_model(1))
-    other_decoder = lively_model(0)
+def test_the_model_hash_is_that_of_the_encoder(tiny_zim: Zim, make_zim: Callable[[int], Zim]) -> None:
+    assert model_sha256(make_zim(0)) == model_sha256(tiny_zim) != model_sha256(make_zim(1))
+    other_decoder = make_zim(0)
     with torch.no_grad():
         other_decoder.mask_decoder.iou_token.weight += 1
     assert model_sha256(other_decoder) == model_sha256(tiny_zim)
@@ -72,9 +70,7 @@ def test_the_model_hash_is_that_of_the_encoder(tiny_zim: Zim) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file", None])
-def test_what_is_no_embedding_is_refused(
-    predictor: ZimPredictor, tmp_path: Path, content: bytes | None
-) -> None:
+def test_what_is_no_embedding_is_refused(predictor: ZimPredictor, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "photo.safetensors"
     if content is None:
         predictor.save_embedding(path)
@@ -85,9 +81,7 @@ def test_what_is_no_embedding_is_refused(
         predictor.load_embedding(path)
 
 
-def test_another_safetensors_file_and_a_missing_one_are_refused(
-    predictor: ZimPredictor, tmp_path: Path
-) -> None:
+def test_another_safetensors_file_and_a_missing_one_are_refused(predictor: ZimPredictor, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")

@@ -14,9 +14,7 @@ def test_prompt_is_the_arguments_of_predict(predictor: ZimPredictor) -> None:
     prompt = Prompt(box=np.array([20, 10, 110, 70], dtype=np.float32))
     assert set(prompt.as_kwargs()) == {"point_coords", "point_labels", "box", "mask_input"}
     expected = predictor.predict(box=prompt.box)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(predictor.predict(**prompt.as_kwargs()), expected, strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(predictor.predict(**prompt.as_kwargs()), expected, strict=True))
     with pytest.raises(AttributeError):
         prompt.box = None  # type: ignore[misc]
 

@@ -1,7 +1,7 @@
 """Batches for training: the batch of a step depends on the seed and the step alone, so resuming is exact."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -66,8 +66,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Every tensor on `device`."""
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Batch(**moved)
+        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,5 +186,5 @@ def jitter_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
         x = grey[..., None] + (x - grey[..., None]) * np.float32(rng.uniform(0.0, 1.6))
     if rng.random() < 0.1:
-        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2))
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2)).astype(np.float32)
     return np.clip(x + 0.5, 0, 255).astype(np.uint8)

@@ -110,7 +110,12 @@ ZIM_VIT_H = dataclasses.replace(ZIM_VIT_B, vit=VIT_H)
 ZIM_TEST = ZimConfig(
     img_size=128,
     tiny_encoder=TinyEncoderConfig(
-        trunk_size=64, trunk_widths=(8, 8, 16), trunk_depths=(1, 1, 1), num_heads=2, context_width=8, stem_widths=(4, 4, 8)
+        trunk_size=64,
+        trunk_widths=(8, 8, 16),
+        trunk_depths=(1, 1, 1),
+        num_heads=2,
+        context_width=8,
+        stem_widths=(4, 4, 8),
     ),
     transformer_mlp_dim=32,
     dense_prompt_map=True,

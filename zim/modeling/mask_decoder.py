@@ -91,8 +91,8 @@ class MaskDecoder(nn.Module):
     def _upscale(self, src: Tensor, features: ImageFeatures, batch: int) -> Tensor:
         if hasattr(self, "output_upscaling"):
             return self.output_upscaling(src)
-        fine = (_per_prompt(features.feat_s2, batch), _per_prompt(features.feat_s4, batch), _per_prompt(features.feat_s8, batch))
-        return self.pixel_decoder(src, *fine)
+        fine = (features.feat_s2, features.feat_s4, features.feat_s8)
+        return self.pixel_decoder(src, *(_per_prompt(feature, batch) for feature in fine))
 
 
 def _per_prompt(feature: Tensor, batch: int) -> Tensor:

@@ -49,7 +49,9 @@ def point_distances(coords: Tensor, grid_hw: tuple[int, int], stride: float) -> 
     return (y[:, None] - at[..., 1, None, None]) ** 2 + (x[None, :] - at[..., 0, None, None]) ** 2
 
 
-def prompt_attention_bias(coords: Tensor, labels: Tensor, grid_hw: tuple[int, int], stride: float, sigma: float) -> Tensor:
+def prompt_attention_bias(
+    coords: Tensor, labels: Tensor, grid_hw: tuple[int, int], stride: float, sigma: float
+) -> Tensor:
     """log(max(box indicator, Gaussians of the positive points)) over the embedding grid.
 
     Args:

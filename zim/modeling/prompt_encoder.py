@@ -141,7 +141,7 @@ class PromptEncoder(nn.Module):
         size = coords.new_tensor([self.input_image_size[1], self.input_image_size[0]])
         position = self.pe_layer.encode((coords + 0.5) / size)  # + 0.5: the centre of the pixel
         position = torch.where((labels == -1)[..., None], 0.0, position)
-        kinds = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)])
+        kinds = torch.cat([e.weight for e in (self.not_a_point_embed, *self.point_embeddings)])
         return position + kinds[(labels + 1).long()]
 
     def _embed_masks(self, masks: Tensor) -> Tensor:

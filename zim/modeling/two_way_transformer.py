@@ -24,7 +24,9 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)  # (B, heads, N, C / heads)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, multiplicative: bool = False) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, multiplicative: bool = False
+    ) -> Tensor:
         """(B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C).
 
         `bias` (B, 1, 1, Nk) is a log-mask: added to the scores, or, `multiplicative`, its exponential times them.
@@ -73,7 +75,9 @@ class TwoWayAttentionBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """SAM's decoder transformer: `depth` two-way blocks and a last look of the tokens at the image."""
 
-    def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int, multiplicative_bias: bool = False):
+    def __init__(
+        self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int, multiplicative_bias: bool = False
+    ) -> None:
         super().__init__()
         self.multiplicative_bias = multiplicative_bias
         self.layers = nn.ModuleList(

@@ -53,7 +53,7 @@ class Oracle:
         self.truth = image[..., 0] / 255
         self.images_seen += 1
 
-    def predict(  # noqa: PLR0913 - SAM's signature
+    def predict(
         self,
         point_coords=None,
         point_labels=None,
