@@ -64,14 +64,27 @@ def train_config(options: argparse.Namespace) -> TrainConfig:
 
 
 def initialise(task: Task, path: Path) -> str:
-    """Load weights into a task's model: its own kind strictly, or a SAM baseline's shared parts into ZIM."""
+    """Load weights into a task's model: its own kind strictly, or the parts that SAM and ZIM share."""
     checkpoint = read_checkpoint(path)
     if checkpoint.config.get("architecture") == task.config.architecture:
         load_into(task.model, checkpoint.state_dict)
         return f"weights of {path.name}"
     if task.config.architecture == "zim":
         return initialise_from_sam(task.model, checkpoint.state_dict).summary()
-    raise ConfigError(f"--init: {path} holds a {checkpoint.config.get('architecture')!r} model, expected 'sam'")
+    return initialise_from_zim(task.model, checkpoint.state_dict)
+
+
+def initialise_from_zim(sam: torch.nn.Module, zim_state: dict[str, torch.Tensor]) -> str:
+    """Copy what a SAM baseline shares with a ZIM: encoder, prompt encoder, transformer, tokens, heads.
+
+    SAM's upscaling and the last layers of the hypernetworks, which have another width, keep their own weights.
+    """
+    renamed = {name.replace("image_encoder.backbone.", "image_encoder."): value for name, value in zim_state.items()}
+    own = sam.state_dict()
+    shared = {name: value for name, value in renamed.items() if name in own and own[name].shape == value.shape}
+    sam.load_state_dict(shared, strict=False)
+    left = sorted({".".join(name.split(".")[:2]) for name in own.keys() - shared.keys()})
+    return f"initialised from ZIM: {len(shared)} tensors; own weights kept in {', '.join(left)}"
 
 
 def sources_of(options: argparse.Namespace, config: TrainConfig) -> Callable[[Stage, int], BatchSource]:

@@ -38,9 +38,18 @@ def gradient_loss(alpha: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def dice_loss(alpha: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """1 - soft dice, (..., h, w) -> (...)."""
+    """1 - dice as SAM's training has it, for binary targets, (..., h, w) -> (...)."""
     overlap = (alpha * target * weight).sum((-2, -1))
     return 1 - (2 * overlap + 1) / (((alpha + target) * weight).sum((-2, -1)) + 1)
+
+
+def soft_dice_loss(alpha: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 - dice with squared denominators (V-Net, eq. 3), (..., h, w) -> (...): zero at alpha = target, soft or not.
+
+    The linear form of `dice_loss` rewards every pixel above about half for growing, and so hardens soft mattes.
+    """
+    overlap = (alpha * target * weight).sum((-2, -1))
+    return 1 - (2 * overlap + 1) / (((alpha**2 + target**2) * weight).sum((-2, -1)) + 1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -69,7 +78,7 @@ def matte_loss(logits: Tensor, target: Tensor, weight: Tensor, config: MatteLoss
     """The paper's loss plus `aux` times cross-entropy and dice: (..., h, w) logits -> (...)."""
     alpha = torch.sigmoid(logits)
     paper = weighted_l1(alpha, target, weight) + config.gradient * gradient_loss(alpha, target, weight)
-    return paper + aux * (cross_entropy(logits, target, weight) + dice_loss(alpha, target, weight))
+    return paper + aux * (cross_entropy(logits, target, weight) + soft_dice_loss(alpha, target, weight))
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -1,17 +1,24 @@
 """What is trained: a model, how it answers prompts, and its loss. Two tasks share one trainer."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zim.errors import ConfigError
 from zim.evaluation.sam_baseline import build_sam_tiny
 from zim.modeling.config import ZimConfig
 from zim.modeling.zim import Zim, build_zim
 
 from .data.batches import Batch
 from .losses import MatteLossConfig, matte_loss, quality_loss, segmentation_loss
+from .region_contrast import RegionContrast
+
+LabelKind = Literal["matte", "segmentation"]
+
+SEGMENTATION_LOSS = MatteLossConfig(gradient=0.0, start_aux=1.0, end_aux=1.0)
+"""L1, cross-entropy and dice: no gradient loss, since coarse labels have no fine edges to teach."""
 
 LABEL_LOGIT = 8.0
 """Coarse labels become mask inputs of plus and minus this."""
@@ -27,6 +34,10 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """What is trained."""
+
+    @property
+    def contrast(self) -> nn.Module:
+        """A loss with parameters of its own, trained along and not exported."""
 
     def set_image_size(self, side: int) -> None:
         """Expect padded frames of this side from now on."""
@@ -78,14 +89,22 @@ class PromptedTask:
 
 
 class ZimTask(PromptedTask):
-    """ZIM on mattes: L1 + lambda * gradient loss, the best of three masks, quality."""
+    """ZIM on mattes: L1 + lambda * gradient loss, the best of three masks, quality.
+
+    `labels` "segmentation" trains the same network on the coarse labels with cross-entropy and dice instead: what a
+    pair of models starts from.
+    """
 
     name = "zim"
 
-    def __init__(self, config: ZimConfig, loss: MatteLossConfig = MatteLossConfig()) -> None:
+    def __init__(
+        self, config: ZimConfig, loss: MatteLossConfig = MatteLossConfig(), labels: LabelKind = "matte"
+    ) -> None:
         self.config = config
         self.model: Zim = build_zim(config)
-        self.loss_config = loss
+        self.labels = labels
+        self.loss_config = loss if labels == "matte" else SEGMENTATION_LOSS
+        self.contrast = _contrast(config, self.model.image_encoder.backbone)
 
     def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `PromptedTask`."""
@@ -98,17 +117,19 @@ class ZimTask(PromptedTask):
         logits, quality = self.answer(batch)
         aux = self.loss_config.aux(progress)
         full, half = batch.alpha.shape[-1], logits.shape[-1]
-        trust = batch.weight * batch.valid
+        truth = batch.alpha if self.labels == "matte" else batch.coarse
+        trust = (batch.weight if self.labels == "matte" else 255) * batch.valid
         single = F.interpolate(logits[:, :1], (full, full), mode="bilinear", align_corners=False)
-        one = matte_loss(single, resized(batch.alpha, full), resized(trust, full), self.loss_config, aux).mean()
-        target, weight = resized(batch.alpha, half), resized(trust, half)
+        one = matte_loss(single, resized(truth, full), resized(trust, full), self.loss_config, aux).mean()
+        target, weight = resized(truth, half), resized(trust, half)
         three = matte_loss(logits[:, 1:], target, weight, self.loss_config, aux).amin(1).mean()
         judged = quality_loss(quality, logits.detach(), target, resized(batch.valid * 255, half))
-        total = one + self.loss_config.multimask * three + self.loss_config.quality * judged
+        contrast = self.contrast(resized(batch.coarse, full), resized(batch.valid * 255, full))
+        total = one + self.loss_config.multimask * three + self.loss_config.quality * judged + contrast
         with torch.no_grad():
-            difference = (torch.sigmoid(single) - resized(batch.alpha, full)).abs()
+            difference = (torch.sigmoid(single) - resized(truth, full)).abs()
             error = (difference * resized(batch.valid * 255, full)).mean()
-        return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
+        return total, _figures(total, error, one, three, judged, contrast)
 
 
 class SamTask(PromptedTask):
@@ -119,6 +140,7 @@ class SamTask(PromptedTask):
     def __init__(self, config: ZimConfig) -> None:
         self.config = config
         self.model = build_sam_tiny(config)
+        self.contrast = _contrast(config, self.model.image_encoder)
 
     def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `PromptedTask`."""
@@ -135,10 +157,27 @@ class SamTask(PromptedTask):
         one = segmentation_loss(logits[:, :1], target, weight).mean()
         three = segmentation_loss(logits[:, 1:], target, weight).amin(1).mean()
         judged = quality_loss(quality, logits.detach(), target, weight)
-        total = one + 0.5 * three + 0.1 * judged
+        full = batch.alpha.shape[-1]
+        contrast = self.contrast(resized(batch.coarse, full), resized(batch.valid * 255, full))
+        total = one + 0.5 * three + 0.1 * judged + contrast
         with torch.no_grad():
             error = ((torch.sigmoid(logits[:, :1]) - target).abs() * weight).mean()
-        return total, {"loss": total.item(), "mae": error.item(), "three": three.item(), "quality": judged.item()}
+        return total, _figures(total, error, one, three, judged, contrast)
+
+
+def _contrast(config: ZimConfig, encoder: Any) -> RegionContrast:
+    """The training-only loss on an encoder's trunk."""
+    if config.tiny_encoder is None:
+        raise ConfigError("config.tiny_encoder: expected the tiny encoder, whose trunk the region contrast watches")
+    return RegionContrast(encoder.trunk, config.tiny_encoder.context_width)
+
+
+def _figures(
+    total: Tensor, error: Tensor, one: Tensor, three: Tensor, judged: Tensor, contrast: Tensor
+) -> dict[str, float]:
+    """What the log shows of a step."""
+    named = {"loss": total, "mae": error, "one": one, "three": three, "quality": judged, "contrast": contrast}
+    return {name: float(value.detach()) for name, value in named.items()}
 
 
 def decode_sam_batch(

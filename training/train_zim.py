@@ -12,9 +12,16 @@ from .tasks import ZimTask
 
 def main(argv: list[str] | None = None) -> int:
     """Train ZIM (zim_tiny) on procedural mattes and labelled photographs."""
-    options = parser("python -m training.train_zim", main.__doc__).parse_args(argv)
+    arguments = parser("python -m training.train_zim", main.__doc__)
+    arguments.add_argument(
+        "--labels",
+        choices=("matte", "segmentation"),
+        default="matte",
+        help="segmentation: learn the coarse labels first, the common start of a pair",
+    )
+    options = arguments.parse_args(argv)
     torch.manual_seed(0)
-    return run_training(ZimTask(ZIM_TINY), options)
+    return run_training(ZimTask(ZIM_TINY, labels=options.labels), options)
 
 
 if __name__ == "__main__":

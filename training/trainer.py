@@ -86,10 +86,11 @@ class Trainer:
         self.task, self.config, self.source_of, self.out, self.device = task, config, source_of, out, device
         self.metadata = metadata
         self.model = task.model.to(device)
+        self.trained = nn.ModuleDict({"model": self.model, "contrast": task.contrast.to(device)})
         if device.type == "cpu":  # several times faster there
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            _groups(self.model, config.weight_decay), lr=config.lr, betas=(0.9, 0.98)
+            _groups(self.trained, config.weight_decay), lr=config.lr, betas=(0.9, 0.98)
         )
         self.ema = Ema(self.model, config.ema)
         self.step = 0
@@ -104,7 +105,7 @@ class Trainer:
         """Train from the last checkpoint in `out`, or from the start; returns the exported weights."""
         self.out.mkdir(parents=True, exist_ok=True)
         if self._run_path.exists():
-            self.step = load_run(self._run_path, self.model, self.ema, self.optimizer)
+            self.step = load_run(self._run_path, self.trained, self.ema, self.optimizer)
         previous = signal.signal(signal.SIGTERM, self._on_signal)
         try:
             self._run_stages()
@@ -167,7 +168,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, figures = self.task.loss(batch, self.step / max(1, self.config.steps))
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)
         if not bool(torch.isfinite(norm)):
             self._bad += 1
             if self._bad >= MAX_BAD_STEPS:
@@ -191,7 +192,7 @@ class Trainer:
             file.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
 
     def _save(self) -> None:
-        save_run(self._run_path, self.model, self.ema, self.optimizer, step=self.step)
+        save_run(self._run_path, self.trained, self.ema, self.optimizer, step=self.step)
         self.export()
 
     def export(self) -> Path:

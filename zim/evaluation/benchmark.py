@@ -149,7 +149,7 @@ class _Run:
             rows = _rows_of(name, predictor)
             answers = {rows[0]: alpha} if len(rows) == 1 else {rows[0]: alpha > 0.5, rows[1]: alpha}
             scores = {row: score(answer, truth) for row, answer in answers.items()}
-        except Exception as error:
+        except Exception as error:  # any model may raise anything, and the table must say so
             self._photo_of.pop(name, None)
             message = f"{type(error).__name__}: {error}"
             self.result.failures += [
