@@ -12,20 +12,22 @@ import cv2
 import torch
 
 from zim.checkpoints import initialise_from_sam, load_into, read_checkpoint
+from zim.devices import resolve_device
 from zim.errors import ConfigError, ZimError
 
 from .data.batches import BatchConfig, BatchSource, Sources
-from .data.scene_cache import SceneCache
+from .data.scene_cache import SceneCache, first_training_seed
 from .data.scene_photos import PhotoPool
 from .data.segments import SegmentPool
 from .presets import PRESETS
 from .tasks import Task
 from .trainer import Stage, TrainConfig, Trainer
 
-FIRST_TRAINING_SEED = 1_000_000
-"""Scenes below this seed are never trained on: they are for validation and for exported test sets."""
+OWN_LICENSE = "Apache-2.0"
+"""Licence of weights that have seen procedural scenes only."""
 
-SEEDS_PER_STAGE = 1_000_000
+RESEARCH_ONLY = "research-only"
+"""Weights whose licence says this hand it on to whatever is trained from them."""
 
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -34,16 +36,20 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
     options.add_argument("--preset", choices=sorted(PRESETS), default="tiny_cpu")
     options.add_argument("--init", type=Path, help="start from these weights (safetensors)")
-    options.add_argument("--segments", type=Path, nargs="*", default=[], help="labelled photographs (docs/training.md)")
-    options.add_argument("--photos", type=Path, nargs="*", default=[], help="photographs for textures and backgrounds")
+    options.add_argument("--segments", type=Path, nargs="+", default=[], help="labelled photographs (docs/training.md)")
+    options.add_argument("--photos", type=Path, nargs="+", default=[], help="photographs for textures and backgrounds")
     options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
-    options.add_argument("--data-license", default="Apache-2.0", help="licence that the weights' metadata states")
-    options.add_argument("--device", default="cpu")
+    options.add_argument(
+        "--data-license",
+        help="licence that the weights' metadata states; required with --segments or --photos, for example "
+        f"'{RESEARCH_ONLY} (data)'; without photographs {OWN_LICENSE}",
+    )
+    options.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto")
     options.add_argument("--threads", type=int, default=0, help="torch threads, 0: torch's default")
     options.add_argument("--workers", type=int, help="data processes")
     options.add_argument("--lr", type=float)
     options.add_argument("--seed", type=int)
-    options.add_argument("--steps", type=int, nargs="*", help="steps of each stage instead of the preset's")
+    options.add_argument("--steps", type=int, nargs="+", help="steps of each stage instead of the preset's")
     return options
 
 
@@ -51,10 +57,12 @@ def train_config(options: argparse.Namespace) -> TrainConfig:
     """The preset with what the command line changes.
 
     Raises:
-        ConfigError: `--steps` does not give one number a stage.
+        ConfigError: `--steps` does not give one number a stage, or a number makes no sense.
     """
     config = PRESETS[options.preset]
     changes = {key: getattr(options, key) for key in ("lr", "seed", "workers") if getattr(options, key) is not None}
+    if options.threads < 0:
+        raise ConfigError(f"--threads: expected at least 0, got {options.threads}")
     if options.steps:
         if len(options.steps) != len(config.stages):
             raise ConfigError(f"--steps: expected {len(config.stages)} numbers, one a stage, got {len(options.steps)}")
@@ -87,17 +95,42 @@ def initialise_from_zim(sam: torch.nn.Module, zim_state: dict[str, torch.Tensor]
     return f"initialised from ZIM: {len(shared)} tensors; own weights kept in {', '.join(left)}"
 
 
+def weights_license(options: argparse.Namespace) -> str:
+    """`--data-license`, else that of the weights it goes on from, else `OWN_LICENSE`.
+
+    Raises:
+        ConfigError: photographs without a licence, or the note "research-only" of earlier weights would get lost.
+    """
+    stated: str | None = options.data_license
+    if not stated and (options.segments or options.photos):
+        raise ConfigError(
+            "--data-license: expected the licence that --segments and --photos put on the weights, for example "
+            f"'{RESEARCH_ONLY} (data)', got none"
+        )
+    exported = options.out / "model.safetensors"
+    start = exported if exported.is_file() else options.init
+    earlier = OWN_LICENSE if start is None else read_checkpoint(start).metadata.get("license", OWN_LICENSE)
+    if stated and RESEARCH_ONLY in earlier and RESEARCH_ONLY not in stated:
+        raise ConfigError(f"--data-license: expected {earlier!r}, as {start} has, got {stated!r}")
+    return stated or earlier
+
+
 def sources_of(options: argparse.Namespace, config: TrainConfig) -> Callable[[Stage, int], BatchSource]:
-    """Batches of a stage; each stage has scenes of its own seeds, rendered at its own size."""
+    """Batches of a stage; its scenes have the seeds of their size, and are rendered at that size."""
     photos = PhotoPool(options.photos) if options.photos else None
     segments = SegmentPool(options.segments) if options.segments else None
 
+    def scenes_of(stage: Stage) -> SceneCache:
+        first = first_training_seed(stage.side)
+        return SceneCache(folder=options.cache, size=stage.side, first=first, count=stage.scenes, photos=photos)
+
     def source(stage: Stage, index: int) -> BatchSource:
-        size = stage.side
-        first = FIRST_TRAINING_SEED + SEEDS_PER_STAGE * {256: 0, 512: 1, 1024: 2}.get(size, 3)
-        scenes = SceneCache(folder=options.cache, size=size, first=first, count=stage.scenes, photos=photos)
         batch = BatchConfig(images=stage.images, prompts=stage.prompts, side=stage.side)
-        return BatchSource(Sources(scenes=scenes, segments=segments, photos=photos), batch, seed=config.seed)
+        sources = Sources(scenes=scenes_of(stage), segments=segments, photos=photos)
+        return BatchSource(sources, batch, seed=config.seed)
+
+    for stage in config.stages:
+        scenes_of(stage).check_origin()
 
     return source
 
@@ -106,6 +139,8 @@ def run_training(task: Task, options: argparse.Namespace) -> int:
     """Train, showing progress; SIGTERM and Ctrl-C save and leave, the same command goes on."""
     try:
         config = train_config(options)
+        device = resolve_device(options.device)
+        license_ = weights_license(options)
         if options.threads:
             torch.set_num_threads(options.threads)
         cv2.setNumThreads(1)
@@ -115,7 +150,7 @@ def run_training(task: Task, options: argparse.Namespace) -> int:
             print(initialise(task, options.init))
         metadata = {
             "model": f"{task.name}_tiny",
-            "license": options.data_license,
+            "license": license_,
             "preset": json.dumps(dataclasses.asdict(config)),
             "date": datetime.date.today().isoformat(),
         }
@@ -124,12 +159,13 @@ def run_training(task: Task, options: argparse.Namespace) -> int:
             config,
             sources_of(options, config),
             out=options.out,
-            device=torch.device(options.device),
+            device=device,
             metadata=metadata,
         )
         path = trainer.run()
     except (ZimError, OSError) as error:
-        print(f"{options.out.name}: error: {error}", file=sys.stderr)
+        reason = str(error).strip().splitlines()[-1:]  # a data process puts its traceback before it
+        print(f"{options.out}: error: {''.join(reason)}", file=sys.stderr)
         return 1
     print(f"step {trainer.step} of {config.steps}: weights in {path}")
     return 0

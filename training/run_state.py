@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zim.checkpoints import load_into
 from zim.errors import CheckpointError
 from zim.files import atomic_write
 
@@ -64,14 +65,14 @@ def load_run(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Opti
         with safe_open(path, framework="pt") as file:
             step = int(json.loads((file.metadata() or {})["step"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        load_into(model, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         ema.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
-    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, CheckpointError) as error:
         raise CheckpointError(f"{path}: cannot resume from it ({error}); move it away to start anew") from error
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
         state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
         if state:
-            moments = {k: v.to(parameter.device) if k != "step" else v for k, v in state.items()}
+            moments = {k: v if k == "step" else torch.empty_like(parameter).copy_(v) for k, v in state.items()}
             optimizer.state[parameter] = cast(dict[str, Tensor], moments)
     return step

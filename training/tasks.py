@@ -52,6 +52,11 @@ def resized(maps: Tensor, side: int) -> Tensor:
     return values if values.shape[-1] == side else F.adaptive_avg_pool2d(values, side)
 
 
+def resized_inside(maps: Tensor, valid: Tensor, side: int) -> Tensor:
+    """As `resized`, averaging over the pixels that `valid` (R, S, S) in {0, 1} counts; 0 where it counts none."""
+    return resized(maps * valid, side) / resized(valid * 255, side).clamp(min=1e-6)
+
+
 class PromptedTask:
     """The part that both share: encode once, decode once or twice."""
 
@@ -119,15 +124,17 @@ class ZimTask(PromptedTask):
         full, half = batch.alpha.shape[-1], logits.shape[-1]
         truth = batch.alpha if self.labels == "matte" else batch.coarse
         trust = (batch.weight if self.labels == "matte" else 255) * batch.valid
+        whole = resized_inside(truth, batch.valid, full)
         single = F.interpolate(logits[:, :1], (full, full), mode="bilinear", align_corners=False)
-        one = matte_loss(single, resized(truth, full), resized(trust, full), self.loss_config, aux).mean()
-        target, weight = resized(truth, half), resized(trust, half)
+        one = matte_loss(single, whole, resized(trust, full), self.loss_config, aux).mean()
+        target, weight = resized_inside(truth, batch.valid, half), resized(trust, half)
         three = matte_loss(logits[:, 1:], target, weight, self.loss_config, aux).amin(1).mean()
         judged = quality_loss(quality, logits.detach(), target, resized(batch.valid * 255, half))
-        contrast = self.contrast(resized(batch.coarse, full), resized(batch.valid * 255, full))
+        coarse = resized_inside(batch.coarse, batch.valid, full)
+        contrast = self.contrast(coarse, resized(batch.valid * 255, full))
         total = one + self.loss_config.multimask * three + self.loss_config.quality * judged + contrast
         with torch.no_grad():
-            difference = (torch.sigmoid(single) - resized(truth, full)).abs()
+            difference = (torch.sigmoid(single) - whole).abs()
             error = (difference * resized(batch.valid * 255, full)).mean()
         return total, _figures(total, error, one, three, judged, contrast)
 
@@ -152,13 +159,14 @@ class SamTask(PromptedTask):
         """See `Task`."""
         logits, quality = self.answer(batch)
         side = logits.shape[-1]
-        target = (resized(batch.coarse, side) > 0.5).float()
+        target = (resized_inside(batch.coarse, batch.valid, side) > 0.5).float()
         weight = resized(batch.valid * 255, side)
         one = segmentation_loss(logits[:, :1], target, weight).mean()
         three = segmentation_loss(logits[:, 1:], target, weight).amin(1).mean()
         judged = quality_loss(quality, logits.detach(), target, weight)
         full = batch.alpha.shape[-1]
-        contrast = self.contrast(resized(batch.coarse, full), resized(batch.valid * 255, full))
+        coarse = resized_inside(batch.coarse, batch.valid, full)
+        contrast = self.contrast(coarse, resized(batch.valid * 255, full))
         total = one + 0.5 * three + 0.1 * judged + contrast
         with torch.no_grad():
             error = ((torch.sigmoid(logits[:, :1]) - target).abs() * weight).mean()

@@ -37,6 +37,13 @@ class Stage:
     train_encoder: bool = True
     scenes: int = 3000
 
+    def __post_init__(self) -> None:
+        if self.steps < 0 or min(self.images, self.prompts, self.scenes) < 1 or self.side < 16 or self.side % 16:
+            raise ConfigError(
+                "stage: expected steps >= 0, images, prompts and scenes >= 1 and a side that 16 divides, "
+                f"got {dataclasses.asdict(self)}"
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -54,8 +61,13 @@ class TrainConfig:
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        if not self.stages or any(stage.steps < 0 for stage in self.stages):
-            raise ConfigError(f"stages: expected at least one, each with steps >= 0, got {self.stages}")
+        if not self.stages:
+            raise ConfigError("stages: expected at least one, got none")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"lr: expected a positive number, got {self.lr}")
+        for name, least in (("warmup", 0), ("workers", 0), ("seed", 0), ("log_every", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
     @property
     def steps(self) -> int:
@@ -102,21 +114,27 @@ class Trainer:
         return self.out / "run.safetensors"
 
     def run(self) -> Path:
-        """Train from the last checkpoint in `out`, or from the start; returns the exported weights."""
+        """Train from the last checkpoint in `out`, or from the start; returns the exported weights.
+
+        SIGTERM and Ctrl-C finish the step, save and leave; a second Ctrl-C leaves at once.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         if self._run_path.exists():
             self.step = load_run(self._run_path, self.trained, self.ema, self.optimizer)
-        previous = signal.signal(signal.SIGTERM, self._on_signal)
+        self._stop, self._bad = False, 0
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._run_stages()
         except KeyboardInterrupt:
             self._stop = True
         finally:
-            signal.signal(signal.SIGTERM, previous)
-        self._save()
-        return self.export()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return self._save()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self._stop = True
 
     def _run_stages(self) -> None:
@@ -136,24 +154,28 @@ class Trainer:
         stream = batches(self.source_of(stage, index), first=self.step, last=last, workers=self.config.workers)
         saved = started = time.monotonic()
         figures: dict[str, float] = {}
-        waited, counted = 0.0, 0
+        waited, counted, skipped = 0.0, 0, 0
         bar = tqdm(total=self.config.steps, initial=self.step, desc=f"{self.task.name} {stage.side} px", unit="step")
         for _ in range(self.step, last):
             asked = time.monotonic()
             batch = next(stream).to(self.device)
             waited += time.monotonic() - asked
-            for key, value in self._train_step(batch).items():
+            row = self._train_step(batch)
+            skipped += not row
+            for key, value in row.items():
                 figures[key] = figures.get(key, 0.0) + value
             self.step += 1
             counted += 1
             bar.update()
             now = time.monotonic()
             if counted == self.config.log_every or self.step == last:
-                means = {key: value / counted for key, value in figures.items()}
+                means = {key: value / (counted - skipped) for key, value in figures.items()}
+                if skipped:
+                    means["skipped"] = float(skipped)
                 seconds = (now - started) / counted
                 self._log(stage, {**means, "seconds": seconds, "waiting": waited / max(now - started, 1e-9)})
                 bar.set_postfix(loss=f"{means.get('loss', math.nan):.3f}", mae=f"{means.get('mae', math.nan):.3f}")
-                started, waited, figures, counted = now, 0.0, {}, 0
+                started, waited, figures, counted, skipped = now, 0.0, {}, 0, 0
             if now - saved > self.config.checkpoint_seconds:
                 self._save()
                 saved = now
@@ -163,6 +185,7 @@ class Trainer:
 
     def _train_step(self, batch: Any) -> dict[str, float]:
         """One optimiser step; a loss that is not finite skips it, ten in a row end the run."""
+        statistics = [buffer.clone() for buffer in self.model.buffers()]  # a forward pass already moves them
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,6 +194,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)
         if not bool(torch.isfinite(norm)):
             self._bad += 1
+            for buffer, value in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(value)
             if self._bad >= MAX_BAD_STEPS:
                 raise NotFiniteError(f"step {self.step}: {self._bad} steps in a row were not finite")
             return {}
@@ -191,9 +216,9 @@ class Trainer:
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
 
-    def _save(self) -> None:
+    def _save(self) -> Path:
         save_run(self._run_path, self.trained, self.ema, self.optimizer, step=self.step)
-        self.export()
+        return self.export()
 
     def export(self) -> Path:
         """Write the averaged weights as float16, with the configuration for 1024-pixel inference."""

@@ -1,6 +1,7 @@
 """Images in and out of files, with stated conversions and clear errors."""
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -8,6 +9,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zim.errors import ImageError
 from zim.files import write_bytes_atomic
+
+UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,  # Pillow's AVIF decoder
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for files that are no picture, or a broken one."""
 
 
 def _open(path: str | Path) -> Image.Image:
@@ -18,36 +29,49 @@ def _open(path: str | Path) -> Image.Image:
         with Image.open(file) as opened:
             opened.load()
             return ImageOps.exif_transpose(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ImageError(f"image file: {file} cannot be decoded ({error})") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey modes to 8 bit by dividing by 257; everything else unchanged."""
+    """16-bit grey modes to 8 bit by dividing by 257, float grey in [0, 1] times 255; everything else unchanged."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         values = np.asarray(image).astype(np.float32)
         return Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        return Image.fromarray(to_uint8(np.asarray(image)))
     return image
+
+
+def _read(path: str | Path, mode: Literal["RGB", "L"]) -> np.ndarray:
+    image = _eight_bit(_open(path))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns about the direct way
+    try:
+        return np.asarray(image.convert(mode)).copy()
+    except ValueError as error:
+        raise ImageError(f"image file: {path} has unsupported colours ({error})") from error
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read any picture as (H, W, 3) uint8 RGB.
 
-    EXIF orientation is applied; transparency is dropped (the colours stay); 16-bit grey is divided by 257.
+    EXIF orientation is applied; transparency is dropped (the colours stay); 16-bit grey is divided by 257, float
+    grey in [0, 1] is multiplied by 255.
 
     Raises:
-        ImageError: the file is missing, empty or not a picture.
+        ImageError: the file is missing, empty or not a picture, or its values are outside these ranges.
     """
-    return np.asarray(_eight_bit(_open(path)).convert("RGB")).copy()
+    return _read(path, "RGB")
 
 
 def read_gray(path: str | Path) -> np.ndarray:
-    """Read a label, matte or scribble as (H, W) uint8; EXIF orientation applied, 16 bit divided by 257.
+    """Read a label, matte or scribble as (H, W) uint8, with the conversions of `read_image`.
 
     Raises:
-        ImageError: the file is missing, empty or not a picture.
+        ImageError: as `read_image`.
     """
-    return np.asarray(_eight_bit(_open(path)).convert("L")).copy()
+    return _read(path, "L")
 
 
 def read_alpha(path: str | Path) -> np.ndarray:
@@ -83,6 +107,8 @@ def save_png(path: str | Path, array: np.ndarray) -> None:
         ImageError: unsupported shape, dtype or range.
     """
     pixels = to_uint8(np.asarray(array))
+    if not pixels.size:
+        raise ImageError(f"array: expected at least one pixel, got shape {pixels.shape}")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     elif pixels.ndim == 3 and pixels.shape[2] == 4:

@@ -1,5 +1,6 @@
 """Batches for training: the batch of a step depends on the seed and the step alone, so resuming is exact."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -197,11 +198,12 @@ def batches(source: BatchSource, *, first: int, last: int, workers: int) -> Iter
             sampler=range(first, last),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
     )
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the trainer ends the workers
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

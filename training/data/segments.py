@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from zim.errors import DataError
+from zim.errors import DataError, MissingDependencyError
 from zim.image_io import read_image
+
+from .scene_photos import PHOTO_SUFFIXES
 
 MIN_AREA = 0.001
 """Smallest region worth prompting, as a share of the photograph."""
@@ -43,7 +45,7 @@ REGION_MIXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledPhoto:
-    """image: (H, W, 3) uint8. labels: (L, H, W) int32, one map per annotator, 0 unlabelled."""
+    """image: (H, W, 3) uint8. labels: (L, H, W) unsigned integers, one map per annotator, 0 unlabelled."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -90,34 +92,44 @@ class SegmentPool:
     Two layouts are found at any depth: `image/NAME.jpg + label/NAME.png` (one id per pixel), and BSDS500's
     `images/SPLIT/NAME.jpg + groundTruth/SPLIT/NAME.mat`.
 
+    max_side: a larger photograph is reduced to this long side, in pixels. cache: how many stay in memory.
+
     Raises:
-        DataError: nothing was found, or an image has no label.
+        DataError: nothing was found, a label has no photograph, or (later) a file cannot be read.
     """
 
-    def __init__(self, roots: str | Path | Sequence[str | Path], *, cache: int = 4096) -> None:
+    def __init__(
+        self, roots: str | Path | Sequence[str | Path], *, max_side: int = 512, cache: int = 4096
+    ) -> None:
         folders = [Path(roots)] if isinstance(roots, (str, Path)) else [Path(root) for root in roots]
         self._entries = [entry for root in folders for entry in (*_label_folders(root), *_bsds(root))]
         if not self._entries:
             named = ", ".join(map(str, folders))
             raise DataError(f"segments: expected image/ + label/ folders or BSDS500 under {named}, found none")
-        self._load = lru_cache(maxsize=cache)(_read_entry)
+        self._max_side, self._capacity = max_side, max(1, cache)
+        self._cache: dict[int, LabelledPhoto] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def photo(self, index: int) -> LabelledPhoto:
-        """Photograph `index` with its labels, long side at most 512."""
-        return self._load(self._entries[index])
+        """Photograph `index` with its labels, long side at most `max_side`."""
+        if index not in self._cache:
+            if len(self._cache) >= self._capacity:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[index] = _read_entry(self._entries[index], self._max_side)
+        return self._cache[index]
 
     def objects(self) -> Sequence[int]:
         """Indices of photographs in which a whole object is labelled."""
-        return [i for i, e in enumerate(self._entries) if e.mix.whole >= 1 or e.mix is REGION_MIXES["feralcats"]]
+        return [i for i, e in enumerate(self._entries) if e.mix.whole >= 1 or e.mix == REGION_MIXES["feralcats"]]
 
 
 def _label_folders(root: Path) -> list[_Entry]:
     found = []
     for label_folder in sorted(p for p in root.rglob("label") if p.is_dir()):
-        images = {path.stem: path for path in (label_folder.parent / "image").glob("*")}
+        candidates = sorted((label_folder.parent / "image").glob("*"))
+        images = {path.stem: path for path in candidates if path.suffix.lower() in PHOTO_SUFFIXES}
         mix = REGION_MIXES.get(label_folder.parent.name, RegionMix())
         for label in sorted(label_folder.glob("*.png")):
             if label.stem not in images:
@@ -137,18 +149,44 @@ def _bsds(root: Path) -> list[_Entry]:
     return found
 
 
-def _read_entry(entry: _Entry) -> LabelledPhoto:
+def _read_entry(entry: _Entry, max_side: int) -> LabelledPhoto:
     image = read_image(entry.image)
-    if entry.label.suffix == ".mat":
-        from scipy.io import loadmat
-
-        truths = loadmat(entry.label)["groundTruth"].ravel()
-        labels = np.stack([truth["Segmentation"][0, 0].astype(np.int32) for truth in truths])
-    else:
-        label = cv2.imread(str(entry.label), cv2.IMREAD_UNCHANGED)
-        if label is None or label.ndim != 2:
-            raise DataError(f"segments: {entry.label} is not a readable one-channel label image")
-        labels = label[None].astype(np.int32)
+    labels = _read_bsds_label(entry.label) if entry.label.suffix == ".mat" else _read_label(entry.label)[None]
     if labels.shape[1:] != image.shape[:2]:
         raise DataError(f"segments: {entry.label} is {labels.shape[1:]}, its photograph {image.shape[:2]}")
+    labels = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))  # a quarter of the memory
+    factor = max_side / max(image.shape[:2])
+    if factor < 1:
+        size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        rows = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(int)
+        columns = ((np.arange(size[0]) + 0.5) * labels.shape[2] / size[0]).astype(int)
+        labels = labels[:, rows[:, None], columns]
     return LabelledPhoto(image=image, labels=labels, mix=entry.mix)
+
+
+def _read_label(path: Path) -> np.ndarray:
+    """(H, W) ids of a grey, 16-bit or palette PNG."""
+    try:
+        with Image.open(path) as opened:
+            ids = np.asarray(opened)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"segments: {path} is not a readable label image ({error})") from error
+    if ids.ndim != 2 or ids.dtype.kind not in "uib" or ids.min(initial=0) < 0:
+        raise DataError(f"segments: {path}: expected one id per pixel, got {ids.shape} of {ids.dtype}")
+    return ids
+
+
+def _read_bsds_label(path: Path) -> np.ndarray:
+    """(L, H, W) ids, one map per annotator, of a BSDS500 file."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise MissingDependencyError(
+            'scipy: expected for .mat files, found nothing; install it with: pip install "zim-matting[train]"'
+        ) from error
+    try:
+        truths = loadmat(path)["groundTruth"].ravel()
+        return np.stack([truth["Segmentation"][0, 0] for truth in truths])
+    except Exception as error:  # scipy raises whatever its reader trips over
+        raise DataError(f"segments: {path} is not a readable BSDS500 label ({error!r})") from error

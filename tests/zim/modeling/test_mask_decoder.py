@@ -26,7 +26,7 @@ def pair() -> tuple[MaskDecoder, nn.Module]:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in theirs.parameters():
-            parameter.normal_(0, 0.2, generator=generator)
+            parameter.normal_(0, 0.3, generator=generator)
     ours = MaskDecoder(
         transformer=TwoWayTransformer(depth=2, embedding_dim=DIM, num_heads=8, mlp_dim=MLP_DIM),
         pixel_decoder=SamUpscaling(DIM),
