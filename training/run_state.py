@@ -15,11 +15,10 @@ from zim.files import atomic_write
 
 
 class Ema:
-    """Exponential moving average of a model's parameters; buffers (batch statistics) are copied."""
+    """Exponential moving average of a model: parameters and batch statistics; counters are copied."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._parameters = {name for name, _ in model.named_parameters()}
         self._average = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
@@ -27,7 +26,7 @@ class Ema:
         """Fold the model in; early steps count more, so that the start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
-            if name in self._parameters:
+            if value.is_floating_point():
                 self._average[name].lerp_(value, 1 - decay)
             else:
                 self._average[name].copy_(value)

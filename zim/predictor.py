@@ -39,8 +39,7 @@ class _Resized(NamedTuple):
 class ZimPredictor(ImageState):
     """SAM's predictor, answering with alphas.
 
-    `predict` and `predict_torch` take SAM's arguments in SAM's order. The first item of what they return is,
-    by
+    `predict` and `predict_torch` take SAM's arguments in SAM's order. The first item of what they return is, by
     `output`: "alpha" float32 in [0, 1]; "mask" bool, as SAM's; with `return_logits=True` the logits in either
     case. The alpha is the sigmoid of exactly those logits, the mask is where they are above
     `model.mask_threshold` (0).

@@ -42,7 +42,7 @@ class BatchConfig:
     side: int = 256
     shares: tuple[float, float, float] = (0.4, 0.4, 0.2)
     step_kinds: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    box_share: float = 0.6
+    box_share: float = 0.7
     mask_sources: tuple[float, float, float, float] = (0.68, 0.24, 0.04, 0.04)
 
 
@@ -111,10 +111,10 @@ class BatchSource(Dataset[Batch]):
                 scene = self.sources.scenes.scene(int(rng.integers(self.sources.scenes.count)))
                 sample = scene_sample(scene, side=side, count=count, rng=rng)
             elif self.sources.segments is not None and source == 1:
-                photo = self.sources.segments.photo(int(rng.integers(len(self.sources.segments))))
+                photo = self.sources.segments.draw(rng)
                 sample = photo_sample(photo, side=side, count=count, rng=rng)
             elif self.sources.segments is not None and self.sources.photos is not None:
-                photo = self.sources.segments.photo(int(rng.choice(self._objects)))
+                photo = self.sources.segments.draw(rng, whole_objects=True)
                 background = self.sources.photos.sample_crop(rng, side, side, whole=bool(rng.random() < 0.5))
                 sample = pasted_sample(photo, background, side=side, rng=rng)
             if sample is not None:

@@ -155,7 +155,7 @@ def _finish(
 def _promptable(alpha: np.ndarray) -> bool:
     """Large enough to be asked for, and not the whole picture."""
     solid = float((alpha > 0.5).mean())
-    return 0.002 <= solid <= 0.97
+    return 0.005 <= solid <= 0.97
 
 
 def _flipped(array: np.ndarray, input_hw: tuple[int, int], flip: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Photographs with human segmentation labels: regions of them are the micro-level labels to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,8 @@ class SegmentPool:
         if not self._entries:
             named = ", ".join(map(str, folders))
             raise DataError(f"segments: expected image/ + label/ folders or BSDS500 under {named}, found none")
+        self._sets = _by_set(self._entries, range(len(self._entries)))
+        self._object_sets = _by_set(self._entries, self.objects())
         self._max_side, self._capacity = max_side, max(1, cache)
         self._cache: dict[int, LabelledPhoto] = {}
 
@@ -120,9 +122,34 @@ class SegmentPool:
             self._cache[index] = _read_entry(self._entries[index], self._max_side)
         return self._cache[index]
 
+    def draw(self, rng: np.random.Generator, *, whole_objects: bool = False) -> LabelledPhoto:
+        """A random photograph; a set of n photographs has the weight sqrt(n), so that small sets are not drowned.
+
+        Args:
+            rng: where the choice comes from.
+            whole_objects: only photographs in which a whole object is labelled.
+
+        Raises:
+            DataError: `whole_objects`, and there is no such photograph.
+        """
+        sets = self._object_sets if whole_objects else self._sets
+        if not sets:
+            raise DataError("segments: expected a set with whole objects, found none")
+        weights = np.sqrt([len(indices) for indices in sets])
+        chosen = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
+        return self.photo(int(rng.choice(chosen)))
+
     def objects(self) -> Sequence[int]:
         """Indices of photographs in which a whole object is labelled."""
         return [i for i, e in enumerate(self._entries) if e.mix.whole >= 1 or e.mix == REGION_MIXES["feralcats"]]
+
+
+def _by_set(entries: Sequence[_Entry], indices: Iterable[int]) -> list[list[int]]:
+    """Indices grouped by the kind of their set, in order of appearance."""
+    groups: dict[RegionMix, list[int]] = {}
+    for index in indices:
+        groups.setdefault(entries[index].mix, []).append(index)
+    return list(groups.values())
 
 
 def _label_folders(root: Path) -> list[_Entry]:

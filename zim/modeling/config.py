@@ -52,13 +52,21 @@ class ZimConfig:
     def __post_init__(self) -> None:
         if (self.tiny_encoder is None) == (self.vit is None):
             raise ConfigError("config: expected exactly one of tiny_encoder and vit")
-        if self.img_size <= 0 or self.img_size % 16:
+        for name in ("img_size", "embed_dim", "transformer_mlp_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"config.{name}: expected a positive integer, got {value!r}")
+        if self.img_size % 16:
             raise ConfigError(f"config.img_size: expected a positive multiple of 16, got {self.img_size}")
+        if self.architecture not in ("zim", "sam"):
+            raise ConfigError(f"config.architecture: unknown kind {self.architecture!r}")
+        if len(self.pixel_widths) != 3 or min(self.pixel_widths) < 1:
+            raise ConfigError(f"config.pixel_widths: expected three positive integers, got {self.pixel_widths}")
         if self.prompt_attention not in ("none", "additive", "multiplicative"):
             raise ConfigError(f"config.prompt_attention: unknown form {self.prompt_attention!r}")
         if self.pixel_decoder not in ("hierarchical", "sam"):
             raise ConfigError(f"config.pixel_decoder: unknown kind {self.pixel_decoder!r}")
-        if self.point_sigma <= 0:
+        if not 0 < self.point_sigma < float("inf"):
             raise ConfigError(f"config.point_sigma: expected a positive number, got {self.point_sigma}")
 
     @property
@@ -79,10 +87,11 @@ class ZimConfig:
         """
         fields = dict(values)
         try:
-            if fields.get("tiny_encoder") is not None:
-                fields["tiny_encoder"] = TinyEncoderConfig(**_tuples(fields["tiny_encoder"]))
-            if fields.get("vit") is not None:
-                fields["vit"] = ViTConfig(**_tuples(fields["vit"]))
+            for name, kind in (("tiny_encoder", TinyEncoderConfig), ("vit", ViTConfig)):
+                if fields.get(name) is not None:
+                    if not isinstance(fields[name], Mapping):
+                        raise ConfigError(f"config.{name}: expected a mapping, got {fields[name]!r}")
+                    fields[name] = kind(**_tuples(fields[name]))
             return cls(**_tuples(fields))
         except TypeError as error:
             raise ConfigError(f"config: {error}") from error

@@ -30,14 +30,15 @@ class PositionEmbeddingRandom(nn.Module):
     def encode(self, coords: Tensor) -> Tensor:
         """(..., 2) xy in [0, 1] -> (..., 2 * num_pos_feats)."""
         matrix = cast(Tensor, self.positional_encoding_gaussian_matrix)
-        angles = 2 * torch.pi * ((2 * coords - 1) @ matrix)
-        return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
+        angles = 2 * torch.pi * ((2 * coords - 1) @ matrix.to(coords.dtype))
+        return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1).to(matrix.dtype)
 
     def forward(self, grid_hw: tuple[int, int]) -> Tensor:
         """(h, w) -> (C, h, w): the encoding of the cell centres."""
         matrix = cast(Tensor, self.positional_encoding_gaussian_matrix)
-        y = (torch.arange(grid_hw[0], device=matrix.device, dtype=matrix.dtype) + 0.5) / grid_hw[0]
-        x = (torch.arange(grid_hw[1], device=matrix.device, dtype=matrix.dtype) + 0.5) / grid_hw[1]
+        exact = torch.promote_types(matrix.dtype, torch.float32)
+        y = (torch.arange(grid_hw[0], device=matrix.device, dtype=exact) + 0.5) / grid_hw[0]
+        x = (torch.arange(grid_hw[1], device=matrix.device, dtype=exact) + 0.5) / grid_hw[1]
         grid = torch.stack([x.expand(grid_hw[0], -1), y[:, None].expand(-1, grid_hw[1])], dim=-1)
         return self.encode(grid).permute(2, 0, 1)
 
@@ -83,7 +84,7 @@ class DensePromptMap(nn.Module):
 
     def forward(self, coords: Tensor, labels: Tensor, grid: int, stride: float) -> Tensor:
         """As `rasterise`, embedded -> (B, embed_dim, grid, grid)."""
-        return self.embed(self.rasterise(coords, labels, grid, stride))
+        return self.embed(self.rasterise(coords, labels, grid, stride).to(next(self.embed.parameters()).dtype))
 
 
 class PromptEncoder(nn.Module):
@@ -196,7 +197,7 @@ class PromptEncoder(nn.Module):
         if self.attention_sigma is not None:
             sigma = self.attention_sigma * grid[0] / 64
             bias = prompt_attention_bias(coords, labels, grid, self.stride, sigma)
-            dense = torch.cat([dense, bias.to(dense.dtype)], dim=1)
+            dense = torch.cat([dense.expand(len(bias), -1, -1, -1), bias.to(dense.dtype)], dim=1)
         return self._embed_points(coords, labels), dense
 
     def _gather(
@@ -204,9 +205,10 @@ class PromptEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """All point-like prompts of a row in SAM's order: points, a padding point when there is no box, corners."""
         like = self.no_mask_embed.weight
+        exact = torch.promote_types(like.dtype, torch.float32)  # half precision cannot tell neighbouring pixels apart
         coords_list, labels_list = [], []
         if points is not None:
-            coords, labels = points[0].to(like.dtype), points[1].long()
+            coords, labels = points[0].to(exact), points[1].long()
             if boxes is None:
                 coords = F.pad(coords, (0, 0, 0, 1))
                 labels = F.pad(labels, (0, 1), value=-1)
@@ -214,9 +216,9 @@ class PromptEncoder(nn.Module):
             labels_list.append(labels)
         if boxes is not None:
             corner_labels = torch.tensor([BOX_FIRST_CORNER, BOX_SECOND_CORNER], device=boxes.device)
-            coords_list.append(boxes.reshape(-1, 2, 2).to(like.dtype))
+            coords_list.append(boxes.reshape(-1, 2, 2).to(exact))
             labels_list.append(corner_labels.expand(len(boxes), 2))
         if not coords_list:
             batch = 1 if masks is None else len(masks)
-            return like.new_zeros(batch, 0, 2), torch.zeros(batch, 0, dtype=torch.long, device=like.device)
+            return like.new_zeros(batch, 0, 2, dtype=exact), torch.zeros(batch, 0, dtype=torch.long, device=like.device)
         return torch.cat(coords_list, dim=1), torch.cat(labels_list, dim=1)

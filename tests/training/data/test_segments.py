@@ -167,3 +167,19 @@ def test_faulty_bsds_labels_are_named(tmp_path: Path, content: str) -> None:
         savemat(path, {"truth" if content == "other variable" else "groundTruth": np.ones((2, 2))})
     with pytest.raises(DataError, match=f"{path} is not a readable BSDS500 label"):
         SegmentPool(root).photo(0)
+
+
+def test_small_sets_are_not_drowned(tmp_path: Path) -> None:
+    """Nine photographs of one set and one of another are drawn 3 : 1, not 9 : 1."""
+    for name, count in (("ccp", 9), ("davis_train", 1)):
+        for part in ("image", "label"):
+            (tmp_path / name / part).mkdir(parents=True)
+        for i in range(count):
+            value = 1 if name == "ccp" else 2
+            for part, shape in (("image", (40, 40, 3)), ("label", (40, 40))):
+                Image.fromarray(np.full(shape, value, np.uint8)).save(tmp_path / name / part / f"{i}.png")
+    pool = SegmentPool(tmp_path)
+    rng = np.random.default_rng(0)
+    seen = [int(pool.draw(rng).labels.max()) for _ in range(2000)]
+    assert np.mean(np.array(seen) == 2) == pytest.approx(0.25, abs=0.03)
+    assert {int(pool.draw(rng, whole_objects=True).labels.max()) for _ in range(50)} == {1, 2}

@@ -93,7 +93,6 @@ def test_impossible_configurations_are_refused_by_name(values: dict[str, Any], m
         ZimConfig.from_dict(values)
 
 
-@pytest.mark.xfail(strict=True, reason="accepted, or an error of another kind than ConfigError")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

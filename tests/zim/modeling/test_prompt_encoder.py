@@ -220,15 +220,7 @@ def test_prompt_map_adds_to_the_dense_embedding() -> None:
     assert torch.allclose(difference, added, atol=1e-5) and added.abs().max() > 0.01
 
 
-@pytest.mark.parametrize(
-    "prompt_map",
-    [
-        pytest.param(
-            False, marks=pytest.mark.xfail(strict=True, reason="embed() joins a bias of B rows to a dense map of one")
-        ),
-        True,
-    ],
-)
+@pytest.mark.parametrize("prompt_map", [False, True])
 def test_one_mask_serves_several_boxes(prompt_map: bool) -> None:
     """SAM adds one mask to every row by broadcasting; a row each must give the same."""
     ours = encoder(attention_sigma=21.0, dense_prompt_map=prompt_map)
@@ -238,7 +230,6 @@ def test_one_mask_serves_several_boxes(prompt_map: bool) -> None:
     assert torch.allclose(dense.nan_to_num(neginf=-9), repeated.nan_to_num(neginf=-9), atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="_gather() rounds coordinates to the dtype of the weights")
 def test_half_precision_keeps_the_place_of_a_prompt() -> None:
     """bfloat16 counts in steps of 4 between 512 and 1024: coordinates must not be rounded to it."""
     full = PromptEncoder(embed_dim=DIM, img_size=1024, attention_sigma=21.0)
