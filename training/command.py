@@ -116,13 +116,14 @@ def weights_license(options: argparse.Namespace) -> str:
 
 
 def sources_of(options: argparse.Namespace, config: TrainConfig) -> Callable[[Stage, int], BatchSource]:
-    """Batches of a stage; its scenes have the seeds of their size, and are rendered at that size."""
+    """Batches of a stage; its scenes have the seeds of the size they are rendered at."""
     photos = PhotoPool(options.photos) if options.photos else None
     segments = SegmentPool(options.segments) if options.segments else None
 
     def scenes_of(stage: Stage) -> SceneCache:
-        first = first_training_seed(stage.side)
-        return SceneCache(folder=options.cache, size=stage.side, first=first, count=stage.scenes, photos=photos)
+        size = stage.scene_size or stage.side
+        first = first_training_seed(size)
+        return SceneCache(folder=options.cache, size=size, first=first, count=stage.scenes, photos=photos)
 
     def source(stage: Stage, index: int) -> BatchSource:
         batch = BatchConfig(images=stage.images, prompts=stage.prompts, side=stage.side)

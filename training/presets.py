@@ -8,12 +8,12 @@ from here. About 40 minutes on 2 cores."""
 
 TINY_CPU = TrainConfig(
     stages=(
-        Stage(steps=1900, side=256, images=8, prompts=3, scenes=6000),
-        Stage(steps=170, side=512, images=4, prompts=3, scenes=800),
-        Stage(steps=60, side=1024, images=2, prompts=2, scenes=150, train_encoder=False),
+        Stage(steps=700, side=256, images=8, prompts=3, scenes=5000),
+        Stage(steps=450, side=512, images=4, prompts=3, scenes=800),
+        Stage(steps=50, side=1024, images=2, prompts=2, scenes=800, scene_size=512, train_encoder=False),
     ),
-    lr=4e-4,
-    warmup=100,
+    lr=5e-4,
+    warmup=50,
     seed=1,
 )
 """Second part of the CPU pair, the same for both: `--init` the first part's weights."""

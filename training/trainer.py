@@ -27,7 +27,8 @@ class Stage:
     """A part of a run: `steps` steps at one image side.
 
     images, prompts: per step, and per image. train_encoder: False freezes the image encoder (its batch statistics
-    too), for a cheap finish at high resolution. scenes: how many rendered scenes it draws from.
+    too), for a cheap finish at high resolution. scenes: how many rendered scenes it draws from. scene_size: their
+    side when it is not `side` (they are resized).
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Stage:
     prompts: int
     train_encoder: bool = True
     scenes: int = 3000
+    scene_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.images, self.prompts, self.scenes) < 1 or self.side < 16 or self.side % 16:

@@ -78,7 +78,7 @@ def finding_of(topic: str, findings: Iterable[Finding]) -> Finding:
 def format_findings(findings: list[Finding]) -> str:
     """One aligned line each: status, topic, detail."""
     width = max(len(finding.topic) for finding in findings)
-    return "\n".join(f"{status:<7} {topic:<{width}}  {detail}" for status, topic, detail, _ in findings)
+    return "\n".join(f"{status:<7} {topic:<{width}}  {detail}" for topic, status, detail, _ in findings)
 
 
 def _python() -> Finding:

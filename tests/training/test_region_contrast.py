@@ -38,7 +38,7 @@ def test_separable_features_have_the_loss_of_the_formula() -> None:
     inside, outside = 5.0 - 2.0, 0.0 - 2.0  # scale * cosine + offset at a cosine of 1 and of 0
     # The box of the left half is the left half: cells outside it weigh 0.3.
     expected = (np.log1p(np.exp(-inside)) + 0.3 * np.log1p(np.exp(outside))) / 1.3
-    assert float(loss(region, torch.ones_like(region))) == pytest.approx(expected, abs=1e-6)
+    assert loss(region, torch.ones_like(region)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_features_that_cannot_tell_are_worse_and_learn() -> None:

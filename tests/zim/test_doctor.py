@@ -13,7 +13,7 @@ import zim.doctor
 import zim.model_table
 import zim.registry
 from zim.cli import app
-from zim.doctor import finding_of, healthy, inspect_installation
+from zim.doctor import Finding, finding_of, format_findings, healthy, inspect_installation
 from zim.modeling.zim import build_zim
 from zim.registry import MODEL_CONFIGS
 
@@ -103,3 +103,8 @@ def test_models_table_tells_size_place_licence_and_hash(weights: Path) -> None:
 def test_parameters_are_counted_without_memory_and_right() -> None:
     real = build_zim(MODEL_CONFIGS["zim_tiny"])
     assert zim.model_table.parameter_count("zim_tiny") == sum(p.numel() for p in real.parameters())
+
+
+def test_lines_start_with_the_status_and_align() -> None:
+    lines = format_findings([Finding("torch", "ok", "2.13.0"), Finding("extra onnx", "absent", "pip install it")])
+    assert lines == "ok      torch       2.13.0\nabsent  extra onnx  pip install it"
