@@ -45,12 +45,12 @@ def test_features_that_cannot_tell_are_worse_and_learn() -> None:
     trunk, loss = contrast_with_identity()
     features, region = halves(8)
     trunk(features)
-    good = float(loss(region, torch.ones_like(region)))
+    good = loss(region, torch.ones_like(region)).item()
     same = torch.ones(1, 2, 8, 8, requires_grad=True)
     trunk(same)
     bad = loss(region, torch.ones_like(region))
     bad.backward()
-    assert float(bad) > 2 * good
+    assert bad.item() > 2 * good
     noisy = (features + 0.5 * torch.randn(features.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
     trunk(noisy)
     loss(region, torch.ones_like(region)).backward()
@@ -63,14 +63,14 @@ def test_padding_and_other_images_do_not_count() -> None:
     valid = torch.ones_like(region)
     valid[..., 4:, :] = 0
     trunk(features)
-    first = float(loss(region * valid, valid))
+    first = loss(region * valid, valid).item()
     changed = features.clone()
     changed[..., 4:, :] = torch.rand(1, 2, 4, 8)
     trunk(changed)
-    assert float(loss(region * valid, valid)) == pytest.approx(first, abs=1e-6)
+    assert loss(region * valid, valid).item() == pytest.approx(first, abs=1e-6)
     trunk(torch.cat([features, torch.rand(1, 2, 8, 8)]))
     rows = torch.cat([region, region, torch.rand(2, 1, 8, 8)])
-    alone = float(loss(rows, torch.ones_like(rows)))
+    alone = loss(rows, torch.ones_like(rows)).item()
     assert np.isfinite(alone)
 
 
