@@ -199,6 +199,7 @@ def batches(source: BatchSource, *, first: int, last: int, workers: int) -> Iter
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             worker_init_fn=_start_worker,
+            multiprocessing_context="spawn" if workers else None,  # forking a process whose OpenCV has threads hangs
         )
     )
 
