@@ -8,9 +8,9 @@ from here. About 40 minutes on 2 cores."""
 
 TINY_CPU = TrainConfig(
     stages=(
-        Stage(steps=700, side=256, images=8, prompts=3, scenes=5000),
-        Stage(steps=450, side=512, images=4, prompts=3, scenes=800),
-        Stage(steps=50, side=1024, images=2, prompts=2, scenes=800, scene_size=512, train_encoder=False),
+        Stage(steps=450, side=256, images=8, prompts=3, scenes=5000),
+        Stage(steps=560, side=512, images=4, prompts=3, scenes=800),
+        Stage(steps=60, side=1024, images=2, prompts=2, scenes=800, scene_size=512, train_encoder=False),
     ),
     lr=5e-4,
     warmup=50,
