@@ -5,9 +5,11 @@ line on standard error, `zim: error: ...`; `--debug` shows the traceback instead
 by the command that needs them, so that `zim --help` answers at once.
 """
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from zim.protocol import Predictor
 
 FAILED, MISUSED = 1, 2
+MAX_NAMED = 5
 NUMBERS_OF = {"--box": 4, "--point": 3}
 
 app = typer.Typer(
@@ -168,14 +171,15 @@ def matte(
         )
         photos = find_photos(images)
         plan = plan_outputs(photos, prompts, output, images)
-    with _reported(debug, FAILED, (ZimError, OSError, ImportError)):
+    with _reported(debug, FAILED, (Exception,)):  # a factory of somebody else may raise anything
         from zim import loading
 
         predictor = loading.load_predictor(model, device)
     failures = _matte_all(plan, predictor, prompts, output, debug)
     if failures:
         if len(plan) > 1:
-            _complain(f"{len(failures)} of {len(plan)} photos failed: {', '.join(map(str, failures))}")
+            names = ", ".join(map(str, failures[:MAX_NAMED])) + ", ..." * (len(failures) > MAX_NAMED)
+            _complain(f"{len(failures)} of {len(plan)} photos failed: {names}")
         raise typer.Exit(FAILED)
 
 
@@ -195,14 +199,26 @@ def _matte_all(
     for photo, names in tqdm(plan.items(), unit="photo", disable=True if len(plan) == 1 else None):
         try:
             for file in matte_photo(photo, predictor, prompts, output, names):
-                tqdm.write(str(file))
+                _announce(file)
         # RuntimeError is how torch says that memory ran out.
         except (ZimError, OSError, RuntimeError, MemoryError) as error:
             if debug:
                 raise
             failures.append(photo)
-            _complain(f"{photo}: {error}")
+            _complain(error if str(photo) in str(error) else f"{photo}: {error}")
     return failures
+
+
+def _announce(file: Path) -> None:
+    """Print what was written; a reader that has gone (`| head`) does not stop the work."""
+    from tqdm import tqdm
+
+    try:
+        tqdm.write(str(file))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError):  # a stream without a descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command()

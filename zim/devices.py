@@ -24,4 +24,10 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     )
     if absent:
         raise ConfigError(f"device: {device!r} is not present on this machine; expected auto or cpu")
+    if resolved.type == "meta":
+        raise ConfigError("device: expected one that computes, got 'meta'")
+    try:
+        torch.empty(0, device=resolved)
+    except Exception as error:  # an absent backend or index: RuntimeError, AssertionError, NotImplementedError...
+        raise ConfigError(f"device: {str(device)!r} cannot be used here ({error}); expected auto or cpu") from error
     return resolved

@@ -14,6 +14,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` on success, remove it on any failure.
 
     The temporary name keeps the suffix of `path`, so writers that look at suffixes work. Parent folders are made.
+    The file gets the permissions of any new file there, also from writers that make private ones (safetensors).
 
     Raises:
         OSError: the folder cannot be made or written; nothing is left behind.
@@ -22,7 +23,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
+        temporary.unlink()
         yield temporary
+        temporary.chmod(mode)
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

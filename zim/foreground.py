@@ -76,7 +76,7 @@ def check_alpha(alpha: np.ndarray) -> None:
         raise ImageError(f"alpha: expected float in [0, 1], got {alpha.dtype}")
     low, high = float(alpha.min()), float(alpha.max())
     if not (low >= 0 and high <= 1):
-        raise ImageError(f"alpha: expected values in [0, 1], got {low:g} to {high:g}")
+        raise ImageError(f"alpha: expected values in [0, 1], got {low:.9g} to {high:.9g}")
 
 
 def estimate_foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

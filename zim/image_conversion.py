@@ -60,6 +60,8 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
         raise ImageError('image: expected integer pixels, got a PIL image of mode "F"; scale it to 0..255 first')
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")  # Pillow warns about the direct way
     if upright.mode not in _SIXTEEN_BIT_MODES:
         return np.array(upright.convert("RGB"))
     values = np.asarray(upright)

@@ -1,5 +1,6 @@
 """Images in and out of files, with stated conversions and clear errors."""
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +27,12 @@ def _open(path: str | Path) -> Image.Image:
     if not file.is_file():
         raise ImageError(f"image file: expected an existing file, got {file}")
     try:
-        with Image.open(file) as opened:
-            opened.load()
-            return ImageOps.exif_transpose(opened)
+        with warnings.catch_warnings():
+            # Pillow warns from 90 megapixels on, a photo that the models take; from 179 on it refuses.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as opened:
+                opened.load()
+                return ImageOps.exif_transpose(opened)
     except UNREADABLE as error:
         raise ImageError(f"image file: {file} cannot be decoded ({error})") from error
 

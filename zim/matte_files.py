@@ -1,5 +1,6 @@
 """Mattes of photo files: prompts in the words of the command line, one predictor, PNG files out."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def check_prompts(options: PromptOptions) -> None:
 
     Raises:
         PromptError: no prompt at all, a box inside out, a label that is not 0 or 1, several boxes with one
-            mask, or a foreground point outside all of several boxes.
+            mask, a scribble or mask that is not there, or a foreground point outside all of several boxes.
     """
     if not (options.boxes or options.points or options.scribble or options.mask):
         raise PromptError("prompt: expected --box, --point, --scribble or --mask, got none")
@@ -77,6 +78,9 @@ def check_prompts(options: PromptOptions) -> None:
             raise PromptError(f"--point: expected label 1 (object) or 0 (background), got {label:g}")
     if options.mask and len(options.boxes) > 1:
         raise PromptError(f"--mask: expected at most one --box beside it, got {len(options.boxes)}")
+    for option, file in (("--scribble", options.scribble), ("--mask", options.mask)):
+        if file is not None and not file.is_file():
+            raise PromptError(f"{option}: expected an existing file, got {file}")
     _points_by_box(options.boxes, options.points)
 
 
@@ -198,6 +202,7 @@ def plan_outputs(
         raise ConfigError(f"--out: expected a folder for several photos or kinds, got the file {output.path}")
     if any(path.is_dir() and path.resolve() == output.path.resolve() for path in inputs):
         raise ConfigError(f"--out: expected another folder than that of the photos, got {output.path}")
+    _check_folder(output.path.parent if output.is_file else output.path)
     plan: dict[Path, list[dict[str, Path]]] = {}
     for photo in photos:
         objects = []
@@ -210,6 +215,15 @@ def plan_outputs(
         plan[photo] = objects
     _refuse_clashes(plan, [*photos, *(file for file in (prompts.scribble, prompts.mask) if file)])
     return plan
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written before a model has worked for it."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"--out: expected NAME.png or a folder, got {folder}: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out: expected a folder that can be written, got {folder}")
 
 
 def _kinds(output: OutputOptions) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ class ZimPredictor(ImageState):
     `model.mask_threshold` (0).
 
     Points and boxes may stick out of the image and are cut to it; a box that does not touch it is an error.
-    One predictor serves one user; a model may serve many predictors. The model is put into evaluation mode.
+    One predictor serves one user; a model may serve many predictors. The model is put into evaluation mode,
+    again whenever an image is set.
     """
 
     def __init__(self, model: Zim, output: Output = "alpha") -> None:
@@ -323,6 +324,8 @@ class ZimPredictor(ImageState):
 
     @torch.no_grad()
     def _embed(self, images: Sequence[_Resized]) -> list[PredictorFeatures]:
+        if self.model.training:  # else batch statistics would shape the features, and the image the statistics
+            self.model.eval()
         padded = torch.cat([self.model.preprocess(image.pixels.to(self.device)) for image in images])
         features = self.model.image_encoder(padded.to(self._dtype))
         return [

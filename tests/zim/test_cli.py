@@ -217,6 +217,8 @@ def test_interrupted_write_leaves_nothing_behind(
         ("--point 1 2 5", "expected label 1 (object) or 0 (background), got 5"),
         ("--box 0 0 9 9 --box 20 0 30 9 --point 15 5 1", "inside one of the boxes, got 15 5"),
         ("--box 0 0 9 9 --box 20 0 30 9 --mask m.png", "at most one --box"),
+        ("--mask m.png", "--mask: expected an existing file, got m.png"),
+        ("--scribble s.png", "--scribble: expected an existing file, got s.png"),
         ("--box 0 0 9 9 -o x.jpg", "results are PNG files"),
         ("--box 0 0 9 9 --output-kind all", "expected a folder"),
         ("--box 0 0 9 9 --background red", "--background: expected --output-kind"),
@@ -232,6 +234,63 @@ def test_misuse_is_one_line_and_exit_code_2(
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
     assert predictor.prompts == []
+
+
+def test_an_impossible_folder_is_refused_before_any_work(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in ("file", "file/sub", "file/a.png", "file/deep/er/a.png"):
+        result = _zim("matte", photo, "--box", 0, 0, 9, 9, "-o", tmp_path / out)
+        assert (result.exit_code, predictor.prompts) == (2, [])
+        assert f"{tmp_path / 'file'} is a file" in result.stderr
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_an_interrupt_stops_everything_and_leaves_whole_files_only(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    for name in "abc":
+        save_png(folder / f"{name}.png", read_image(photo))
+    write = Path.write_bytes
+
+    def interrupted(self: Path, data: bytes) -> int:
+        if self.name.startswith(".b_"):
+            write(self, data[:10])
+            raise KeyboardInterrupt
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    result = _zim("matte", folder, "--box", 0, 0, 9, 9, "-o", out)
+    assert result.exit_code != 0
+    assert _files(out) == ["a_alpha.png"]
+    assert "Traceback" not in result.output
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_work(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("tqdm.tqdm.write", gone)
+    folder = tmp_path / "photos"
+    for name in "ab":
+        save_png(folder / f"{name}.png", read_image(photo))
+    result = _zim("matte", folder, "--box", 0, 0, 9, 9, "-o", tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert _files(tmp_path / "out") == ["a_alpha.png", "b_alpha.png"]
+
+
+def test_many_failures_are_counted_not_all_listed(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.jpg").write_bytes(b"no picture")
+    pictures = [tmp_path / f"{number}.jpg" for number in range(7)]
+    lines = _zim("matte", *pictures, "--box", 0, 0, 9, 9, "-o", tmp_path / "out").stderr.splitlines()
+    assert [str(picture) in line for picture, line in zip(pictures, lines[:7], strict=True)] == [True] * 7
+    assert "7 of 7 photos failed: " in lines[7]
+    assert [str(picture) in lines[7] for picture in pictures] == [True] * 5 + [False] * 2
 
 
 def test_inputs_are_never_overwritten(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
@@ -267,6 +326,13 @@ def test_a_missing_model_is_one_line_unless_debugging(
     assert result.exit_code == 1
     assert result.stderr == "zim: error: nowhere: expected a checkpoint file, received nothing there\n"
     assert isinstance(_zim(*arguments, "--debug").exception, CheckpointError)
+
+
+def test_a_factory_that_fails_is_one_line(photo: Path, tmp_path: Path) -> None:
+    result = _zim("matte", photo, "--box", 0, 0, 9, 9, "--model", "json:loads", "-o", tmp_path / "out.png")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("zim: error: ") and result.stderr.count("\n") == 1
+    assert "missing 1 required positional argument" in result.stderr
 
 
 def test_join_numbers_leaves_the_rest_alone() -> None:

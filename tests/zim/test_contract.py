@@ -397,6 +397,20 @@ def test_forward_gives_what_the_predictor_gives(
         torch.testing.assert_close(answer["low_res_logits"], low_res, atol=1e-3, rtol=1e-3)
 
 
+def test_forward_takes_none_for_a_prompt_that_is_not_there(
+    tiny_zim: Zim, predictor: ZimPredictor, photo: np.ndarray
+) -> None:
+    size = photo.shape[:2]
+    record = {
+        "image": torch.from_numpy(predictor.transform.apply_image(photo)).permute(2, 0, 1),
+        "original_size": size,
+        "boxes": predictor.transform.apply_boxes_torch(torch.from_numpy(BOX)[None], size),
+    }
+    nothing = {"point_coords": None, "point_labels": None, "mask_inputs": None}
+    (expected,), (answer,) = tiny_zim([record], False), tiny_zim([record | nothing], False)
+    assert torch.equal(answer["low_res_logits"], expected["low_res_logits"])
+
+
 def test_logits_of_the_original_frame_are_resized_logits(predictor: ZimPredictor) -> None:
     """Resize first, sigmoid last: bilinear interpolation of the decoder's logits, padding cut off."""
     native = torch.from_numpy(stock(predictor.model, predictor).predict(box=BOX)[2])[None]

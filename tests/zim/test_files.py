@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,14 @@ def test_what_json_cannot_say_leaves_the_old_file(tmp_path: Path, value: object)
     with pytest.raises((ValueError, TypeError)):
         write_json_atomic(target, value)
     assert target.read_text() == "{}" and names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_is_as_readable_as_any_other_new_one(tmp_path: Path, umask: int, mode: int) -> None:
+    old = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "a.bin") as temporary:
+            temporary.touch(mode=0o600)  # as safetensors does
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == mode

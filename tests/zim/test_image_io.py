@@ -1,6 +1,7 @@
 """Pictures in and out of files: what Pillow and OpenCV read back, orientation, 16 bit, and files that are broken."""
 
 import io
+import warnings
 from pathlib import Path
 
 import cv2
@@ -188,3 +189,15 @@ def test_written_arrays_are_left_alone_and_may_be_views(tmp_path: Path) -> None:
     view = array[::-1, ::2]
     save_png(tmp_path / "a.png", view)
     assert np.array_equal(array, picture()) and np.array_equal(read_image(tmp_path / "a.png"), view)
+
+
+def test_a_photo_of_a_hundred_megapixels_is_read_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = picture()
+    save_png(tmp_path / "a.png", array)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)  # 54 pixels: above the warning, below the refusal
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(read_image(tmp_path / "a.png"), array)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(tmp_path / "a.png")

@@ -151,3 +151,14 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda:1")
     with pytest.raises(ConfigError, match="device: expected auto, cpu, cuda, cuda:N or mps, got 'gpu'"):
         load_predictor("grabcut", device="gpu")
+    with pytest.raises(ConfigError, match="expected one that computes, got 'meta'"):
+        resolve_device("meta")
+
+
+def test_a_backend_that_torch_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("Torch not compiled with XPU enabled")
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(ConfigError, match="device: 'xpu' cannot be used here .Torch not compiled with XPU"):
+        resolve_device("xpu")

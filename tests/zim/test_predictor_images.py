@@ -1,6 +1,7 @@
 """Every kind of image that `set_image` takes, against the conversion that is stated for it."""
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,22 @@ def test_a_tensor_is_sent_to_set_torch_image(predictor: ZimPredictor) -> None:
 def test_an_unknown_format_is_refused(photo: np.ndarray) -> None:
     with pytest.raises(ImageError, match='image_format: expected "RGB" or "BGR", got .rgb.'):
         to_rgb(photo, "rgb")
+
+
+def test_a_palette_with_transparency_keeps_its_colours_silently(photo: np.ndarray) -> None:
+    palette = Image.fromarray(photo).convert("P")
+    expected = np.asarray(palette.convert("RGB"))
+    palette.info["transparency"] = bytes(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(to_rgb(palette), expected)
+
+
+def test_a_model_in_training_mode_is_put_back_to_evaluation(make_zim: Any, photo: np.ndarray) -> None:
+    model = make_zim(0)
+    predictor = ZimPredictor(model)
+    expected = embedding_after(predictor, photo)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    assert np.array_equal(embedding_after(predictor, photo), expected)
+    assert all((model.state_dict()[name] == value).all() for name, value in before.items())

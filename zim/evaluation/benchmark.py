@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from zim.alpha import predict_alpha
-from zim.errors import DataError, ZimError
+from zim.errors import ConfigError, DataError, ZimError
 from zim.evaluation.datasets import FolderDataset, MicroMat3kDataset
 from zim.evaluation.figure import save_figure, thumbnail
 from zim.evaluation.loader import LoadPredictor, default_loader
@@ -243,10 +243,20 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadPredictor | None =
         _write_files(result, options)
         if not result.rows:
             raise DataError(f"dataset: none of its {result.sample_count} samples could be measured")
+        _refuse_total_failure(result)
     except (ZimError, ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _refuse_total_failure(result: BenchmarkResult) -> None:
+    """A row without a single answer is written out, and an error all the same."""
+    answered = {row.row for row in result.rows}
+    for name in result.row_names:
+        failures = [failure for failure in result.failures if failure.row == name]
+        if failures and name not in answered:
+            raise DataError(f"models: {name} failed on every sample, first with {failures[0].message}")
 
 
 def _run_from(options: argparse.Namespace, command: str, load: LoadPredictor | None) -> BenchmarkResult:
@@ -256,6 +266,8 @@ def _run_from(options: argparse.Namespace, command: str, load: LoadPredictor | N
     dataset = reader(options.root, limit=options.limit)
     load = load or default_loader()
     names = [name.strip() for name in options.models.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--models: expected at least one name, got {options.models!r}")
     return run_benchmark(
         dataset,
         {name: load(name, device=options.device) for name in names},

@@ -122,7 +122,8 @@ class Zim(nn.Module):
         return [self._answer(record, features.select(i), multimask_output) for i, record in enumerate(batched_input)]
 
     def _answer(self, record: dict[str, Any], features: ImageFeatures, multimask_output: bool) -> dict[str, Tensor]:
-        points = (record["point_coords"], record["point_labels"]) if "point_coords" in record else None
+        coords = record.get("point_coords")
+        points = None if coords is None else (coords, record["point_labels"])
         sparse, dense = self.prompt_encoder(
             points=points, boxes=record.get("boxes"), masks=record.get("mask_inputs")
         )

@@ -210,6 +210,22 @@ def test_command_fails_when_nothing_could_be_measured(root: Path, capsys: pytest
     assert "none of its 4 samples could be measured" in captured.err
 
 
+def test_command_fails_when_a_model_answered_nothing_and_still_writes_the_rest(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = {"good": Oracle(), "mute": Oracle(fails_on=(0, 1, 2, 3)), "shaky": Oracle(fails_on=(0,))}
+    file = tmp_path / "out.json"
+    arguments = ["--root", str(root), "--json", str(file)]
+    load = lambda name, device: models[name]  # noqa: E731
+    assert main([*arguments, "--models", "good,mute,shaky"], load=load) == 1
+    assert "error: models: mute failed on every sample, first with" in capsys.readouterr().err
+    assert {"good", "shaky", "empty"} <= {row["row"] for row in json.loads(file.read_text())["images"]}
+    models["shaky"] = Oracle(fails_on=(0,))
+    assert main([*arguments, "--models", "good,shaky"], load=load) == 0
+    assert main([*arguments, "--models", " , "], load=load) == 1
+    assert "--models: expected at least one name" in capsys.readouterr().err
+
+
 def test_long_side_shrinks_photo_and_truth_together(root: Path) -> None:
     result = run_benchmark(FolderDataset(root), {"half": Oracle(0.5)}, long_side=25)
     small = [t.reshape(20, 2, 25, 2).mean((1, 3)) for t in truths(root).values()]
