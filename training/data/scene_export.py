@@ -213,7 +213,10 @@ def _read_journal(folder: Path, header: dict[str, Any]) -> dict[str, list[Sample
     if not journal.is_file():
         return {}
     lines = journal.read_text().splitlines()
-    found = json.loads(lines[0]) if lines else header
+    try:
+        found = json.loads(lines[0]) if lines else header
+    except ValueError as error:
+        raise DataError(f"--export {folder}: {_JOURNAL} is damaged ({error}); use an empty folder") from error
     changed = [name for name in header if found.get(name) != header[name]]
     if changed:
         name = changed[0]

@@ -1,13 +1,12 @@
 """HIM-2K: 2,000 photographs of groups of people, a matte for each person."""
 
-from functools import partial
 from pathlib import Path
 
 from zim.errors import DataError
 
-from .paired import Pair, picture_files
+from .paired import Pair, pair_record, picture_files
 from .reader import Reader, TrainingUse
-from .records import MatteRecord, load_alpha
+from .records import MatteRecord
 
 _UNSPLIT = (
     "published as one benchmark without a training split and part of the paper's training data; a model trained on it"
@@ -38,14 +37,7 @@ class Him2k(Reader[MatteRecord]):
         ]
 
     def _record(self, split: str, entry: Pair) -> MatteRecord:
-        return MatteRecord(
-            key=f"{split}/{entry.stem}",
-            image=entry.image,
-            training_allowed=self.SPLITS[split].allowed,
-            alpha=partial(load_alpha, entry.alpha),
-            alpha_name=str(entry.alpha),
-            tag=split,
-        )
+        return pair_record(entry, split, allowed=self.SPLITS[split].allowed, tag=split)
 
 
 def _photos(images: Path, alphas: Path) -> list[tuple[str, Path, Path]]:

@@ -1,5 +1,6 @@
 """The masks of one photograph, made one at a time: hundreds of them at once would not fit into memory."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
@@ -25,7 +26,7 @@ class MaskInfo:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-class MaskSet(Sequence[NDArray[np.bool_]]):
+class MaskSet(Sequence[NDArray[np.bool_]], ABC):
     """A sequence of masks, (H, W) bool each; `info[i]` describes mask i.
 
     size_hw: height and width of all of them. info: one description a mask.
@@ -34,8 +35,9 @@ class MaskSet(Sequence[NDArray[np.bool_]]):
     size_hw: tuple[int, int]
     info: Sequence[MaskInfo]
 
+    @abstractmethod
     def _mask(self, index: int) -> NDArray[np.bool_]:
-        raise NotImplementedError
+        """Mask `index`, 0 <= index < len(self)."""
 
     def __len__(self) -> int:
         return len(self.info)

@@ -34,14 +34,19 @@ class PairedReader(Reader[MatteRecord]):
         return None
 
     def _record(self, split: str, entry: Pair) -> MatteRecord:
-        return MatteRecord(
-            key=f"{split}/{entry.stem}",
-            image=entry.image,
-            training_allowed=self.SPLITS[split].allowed,
-            alpha=partial(load_alpha, entry.alpha),
-            alpha_name=str(entry.alpha),
-            tag=self.TAG,
-        )
+        return pair_record(entry, split, allowed=self.SPLITS[split].allowed, tag=self.TAG)
+
+
+def pair_record(pair: Pair, split: str, *, allowed: bool, tag: str) -> MatteRecord:
+    """The record of a photograph and its matte; `allowed`: whether it may be trained on."""
+    return MatteRecord(
+        key=f"{split}/{pair.stem}",
+        image=pair.image,
+        training_allowed=allowed,
+        alpha=partial(load_alpha, pair.alpha),
+        alpha_name=str(pair.alpha),
+        tag=tag,
+    )
 
 
 def picture_files(folder: Path) -> dict[str, Path]:

@@ -1,14 +1,13 @@
 """RefMatte: 47,500 composited photographs with 118,749 mattes, and RefMatte-RW100, 100 natural photographs."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 from zim.errors import DataError
 
-from .paired import Pair, picture_files
+from .paired import Pair, pair_record, picture_files
 from .reader import Reader, TrainingUse
-from .records import MatteRecord, load_alpha
+from .records import MatteRecord
 
 _IMAGE_FOLDERS = ("img", "image", "image_all")
 _PLACES = {"train": ("train",), "test": ("test",), "rw100": ("RefMatte_RW_100", "RefMatte-RW100", ".")}
@@ -56,14 +55,8 @@ class RefMatte(Reader[MatteRecord]):
         return pairs
 
     def _record(self, split: str, entry: Pair) -> MatteRecord:
-        return MatteRecord(
-            key=f"{split}/{entry.stem}",
-            image=entry.image,
-            training_allowed=self.SPLITS[split].allowed,
-            alpha=partial(load_alpha, entry.alpha),
-            alpha_name=str(entry.alpha),
-            tag="natural" if split == "rw100" else "synthetic",
-        )
+        tag = "natural" if split == "rw100" else "synthetic"
+        return pair_record(entry, split, allowed=self.SPLITS[split].allowed, tag=tag)
 
 
 def _image_names(folder: Path) -> dict[str, str]:

@@ -69,3 +69,11 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as stop:
         main(["--export", str(target), "--count", "0"])
     assert stop.value.code == 2 and "--count: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_damaged_journal_is_named_and_kept(tmp_path: Path) -> None:
+    journal = tmp_path / "manifest.jsonl"
+    journal.write_text('{"generator_ver')
+    with pytest.raises(DataError, match="manifest.jsonl is damaged"):
+        export_scenes(tmp_path, count=1, seed=1, size=64)
+    assert journal.read_text() == '{"generator_ver'
