@@ -107,13 +107,25 @@ def _complain(error: BaseException | str) -> None:
     typer.echo(f"zim: error: {' '.join(str(error).split())}", err=True)
 
 
+def _out_path(text: str) -> Path:
+    """The path of `--out`; an empty one, which `Path` would take for the working directory, is misuse."""
+    if text.strip():
+        return Path(text)
+    _complain("--out: expected NAME.png or a folder (. for the working directory), got an empty name")
+    raise typer.Exit(MISUSED)
+
+
 @app.command(cls=MatteCommand)
 def matte(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Photos, or folders of photos.")],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help="NAME.png for one photo and kind, else a folder. Existing files are replaced."
+            "-o",
+            "--out",
+            parser=_out_path,
+            metavar="PATH",
+            help="NAME.png for one photo and kind, else a folder. Existing files are replaced.",
         ),
     ],
     box: Annotated[

@@ -236,6 +236,21 @@ def test_misuse_is_one_line_and_exit_code_2(
     assert predictor.prompts == []
 
 
+@pytest.mark.parametrize("given", [["-o", ""], ["--out="], ["--out", "  "]])
+def test_an_empty_name_is_not_the_working_directory(
+    given: list[str], photo: Path, predictor: BoxPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = _files(tmp_path)
+    result = _zim("matte", photo, "--box", 0, 0, 9, 9, *given)
+    assert (result.exit_code, predictor.prompts) == (2, [])
+    expected = "--out: expected NAME.png or a folder (. for the working directory), got an empty name"
+    assert result.stderr == f"zim: error: {expected}\n"
+    assert _files(tmp_path) == before
+    assert _zim("matte", photo, "--box", 0, 0, 9, 9, "-o", ".").exit_code == 0
+    assert _files(tmp_path) == sorted([*before, "photo_alpha.png"])
+
+
 def test_an_impossible_folder_is_refused_before_any_work(
     photo: Path, predictor: BoxPredictor, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from zim.evaluation.datasets import FolderDataset, MicroMat3kDataset
 from zim.evaluation.figure import save_figure, thumbnail
 from zim.evaluation.loader import LoadPredictor, default_loader
 from zim.evaluation.machine import describe_machine, now, timed, use_threads
+from zim.evaluation.model_errors import blaming_model
 from zim.evaluation.prompt_rules import PromptRule, scale_prompt
 from zim.evaluation.report import json_report, markdown_report, text_report
 from zim.evaluation.results import SAM_SUFFIXES, BenchmarkResult, Failure, GalleryEntry, ImageRow
@@ -259,6 +260,12 @@ def _refuse_total_failure(result: BenchmarkResult) -> None:
             raise DataError(f"models: {name} failed on every sample, first with {failures[0].message}")
 
 
+def _loaded(load: LoadPredictor, name: str, device: str) -> Predictor:
+    """A predictor, or a `ModelError` that names it, whatever a factory of somebody else's raised."""
+    with blaming_model(name, "to load"):
+        return load(name, device=device)
+
+
 def _run_from(options: argparse.Namespace, command: str, load: LoadPredictor | None) -> BenchmarkResult:
     use_threads(options.threads)
     rule = PromptRule.parse(options.prompt)
@@ -270,7 +277,7 @@ def _run_from(options: argparse.Namespace, command: str, load: LoadPredictor | N
         raise ConfigError(f"--models: expected at least one name, got {options.models!r}")
     return run_benchmark(
         dataset,
-        {name: load(name, device=options.device) for name in names},
+        {name: _loaded(load, name, options.device) for name in names},
         rule,
         long_side=options.long_side or None,
         gallery_size=GALLERY_SIZE if options.figure else 0,

@@ -21,6 +21,7 @@ from zim.evaluation.datasets import FolderDataset
 from zim.evaluation.loader import LoadPredictor, default_loader
 from zim.evaluation.machine import describe_machine, machine_line, now, use_threads
 from zim.evaluation.metrics import mse
+from zim.evaluation.model_errors import blaming_model
 from zim.evaluation.prompt_rules import PromptRule
 from zim.evaluation.samples import MattingSample, downsize
 from zim.files import write_json_atomic
@@ -33,6 +34,7 @@ def measure_feedback(
     *,
     long_side: int | None = DEFAULT_LONG_SIDE,
     progress: bool = False,
+    name: str = "predictor",
 ) -> dict[str, Any]:
     """MSE (x 1000, whole image) of both passes: means, share of samples that got no worse, every sample.
 
@@ -40,6 +42,7 @@ def measure_feedback(
 
     Raises:
         DataError: no sample could be measured.
+        ModelError: the predictor failed on a sample; `name` is what the message calls it.
     """
     rows, skipped = [], []
     rule = PromptRule("box")
@@ -51,9 +54,10 @@ def measure_feedback(
         except ZimError as error:
             skipped.append({"sample": sample.id, "message": str(error)})
             continue
-        predictor.set_image(image)
-        first, second = _two_passes(predictor, box)
-        rows.append({"sample": sample.id, "first": mse(first, alpha), "second": mse(second, alpha)})
+        with blaming_model(name, f"on {sample.id}"):
+            predictor.set_image(image)
+            first, second = _two_passes(predictor, box)
+            rows.append({"sample": sample.id, "first": mse(first, alpha), "second": mse(second, alpha)})
     if not rows:
         raise DataError(f"dataset: expected at least one sample with an object, skipped all {len(skipped)}")
     return {
@@ -79,8 +83,11 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadPredictor | None =
     try:
         use_threads(options.threads)
         dataset = FolderDataset(options.root, limit=options.limit)
-        predictor = (load or default_loader())(options.model, device=options.device)
-        measured = measure_feedback(dataset, predictor, long_side=options.long_side or None, progress=True)
+        with blaming_model(options.model, "to load"):
+            predictor = (load or default_loader())(options.model, device=options.device)
+        measured = measure_feedback(
+            dataset, predictor, long_side=options.long_side or None, progress=True, name=options.model
+        )
         machine = describe_machine()
         if options.json:
             write_json_atomic(

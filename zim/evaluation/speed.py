@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zim.alpha import predict_alpha
-from zim.errors import ZimError
+from zim.errors import ConfigError, ZimError
 from zim.evaluation.loader import LoadPredictor, default_loader
 from zim.evaluation.machine import describe_machine, machine_line, now, timed, use_threads
+from zim.evaluation.model_errors import blaming_model
 from zim.image_io import read_image
 from zim.protocol import Predictor
 
@@ -72,8 +73,12 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadPredictor | None =
     try:
         use_threads(options.threads)
         image = _photo(options.image)
-        predictor = (load or default_loader())(options.model, device=options.device)
-        measured = measure_speed(predictor, image, repeats=options.repeats)
+        if options.repeats < 1:
+            raise ConfigError(f"--repeats: expected a number >= 1, got {options.repeats}")
+        with blaming_model(options.model, "to load"):
+            predictor = (load or default_loader())(options.model, device=options.device)
+        with blaming_model(options.model, "to be timed"):
+            measured = measure_speed(predictor, image, repeats=options.repeats)
     except (ZimError, ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -31,7 +31,8 @@ class ZimConfig:
 
     `prompt_attention` is the form of prompt-aware masked attention (paper section 3.3; which of the two forms the
     paper uses is not published), `pixel_decoder` the hierarchical decoder or SAM's two transposed convolutions:
-    both can be switched off for ablation. `point_sigma` is the standard deviation of a point's attention mask in
+    both can be switched off for ablation. `mask_image_to_token` (for ablation only, the paper found it harmful) masks
+    the image cells' look at the tokens too. `point_sigma` is the standard deviation of a point's attention mask in
     cells of a 64 x 64 grid. `dense_prompt_map` adds a rasterised prompt to the dense embedding, without which
     training from scratch hardly starts. `architecture` "sam" describes the baseline: SAM's own classes around the
     same encoder and prompt encoder.
@@ -44,6 +45,7 @@ class ZimConfig:
     vit: ViTConfig | None = None
     transformer_mlp_dim: int = 2048
     prompt_attention: PromptAttention = "additive"
+    mask_image_to_token: bool = False
     point_sigma: float = 21.0
     dense_prompt_map: bool = False
     pixel_decoder: PixelDecoderKind = "hierarchical"
@@ -64,6 +66,10 @@ class ZimConfig:
             raise ConfigError(f"config.pixel_widths: expected three positive integers, got {self.pixel_widths}")
         if self.prompt_attention not in ("none", "additive", "multiplicative"):
             raise ConfigError(f"config.prompt_attention: unknown form {self.prompt_attention!r}")
+        if not isinstance(self.mask_image_to_token, bool):
+            raise ConfigError(f"config.mask_image_to_token: expected true or false, got {self.mask_image_to_token!r}")
+        if self.mask_image_to_token and self.prompt_attention == "none":
+            raise ConfigError("config.mask_image_to_token: expected a prompt_attention other than 'none' beside it")
         if self.pixel_decoder not in ("hierarchical", "sam"):
             raise ConfigError(f"config.pixel_decoder: unknown kind {self.pixel_decoder!r}")
         if not 0 < self.point_sigma < float("inf"):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zim.modeling.common import LayerNorm2d
+from zim.modeling.common import LayerNorm2d, attend
 from zim.modeling.config import TinyEncoderConfig
 from zim.modeling.detail_stem import DetailMaps, DetailStem, conv_norm_act
 
@@ -58,7 +58,7 @@ class AttentionBlock(nn.Module):
         batch, cells, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(batch, cells, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, C / heads)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, cells, width)
+        attended = attend(q, k, v).transpose(1, 2).reshape(batch, cells, width)
         x = x + self.proj(attended)
         return x + self.mlp(self.norm2(x))
 

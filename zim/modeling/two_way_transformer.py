@@ -1,12 +1,17 @@
-"""SAM's two-way transformer, with the prompt attention mask in token-to-image attention only (paper section 3.3)."""
+"""SAM's two-way transformer, with the prompt attention mask in token-to-image attention only (paper section 3.3).
+
+A switch for ablation masks image-to-token attention too, which the paper found harmful without saying how it was
+masked. There the masked cells are the queries: a log-mask added to their scores would change nothing (softmax does
+not see a constant a row), so the additive form multiplies what a cell takes over from the tokens by its mask, and
+the multiplicative form multiplies the cell's scores, as it does the other way round.
+"""
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zim.modeling.common import MLPBlock
+from zim.modeling.common import MLPBlock, attend
 
 
 class Attention(nn.Module):
@@ -29,14 +34,15 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C).
 
-        `bias` (B, 1, 1, Nk) is a log-mask: added to the scores, or, `multiplicative`, its exponential times them.
+        `bias` (B, 1, 1, Nk) is a log-mask: added to the scores, or, `multiplicative`, its exponential times them;
+        `multiplicative` it may be (B, 1, Nq, 1) too.
         """
         q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
         if bias is not None and multiplicative:
             scores = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1]) * bias.exp()
             out = torch.softmax(scores, dim=-1) @ v
         else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            out = attend(q, k, v, bias)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -56,7 +62,14 @@ class TwoWayAttentionBlock(nn.Module):
         self.skip_first_layer_pe = skip_first_layer_pe
 
     def forward(
-        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor, bias: Tensor | None, multiplicative: bool
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        query_pe: Tensor,
+        key_pe: Tensor,
+        bias: Tensor | None,
+        multiplicative: bool,
+        mask_image_to_token: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, C) and image cells (B, hw, C), both updated."""
         if self.skip_first_layer_pe:
@@ -68,18 +81,32 @@ class TwoWayAttentionBlock(nn.Module):
         attended = self.cross_attn_token_to_image(queries + query_pe, keys + key_pe, keys, bias, multiplicative)
         queries = self.norm2(queries + attended)
         queries = self.norm3(queries + self.mlp(queries))
-        keys = keys + self.cross_attn_image_to_token(keys + key_pe, queries + query_pe, queries)
-        return queries, self.norm4(keys)
+        cell_bias = bias.transpose(-2, -1) if bias is not None and mask_image_to_token else None  # (B, 1, hw, 1)
+        score_bias = cell_bias if multiplicative else None
+        looked = self.cross_attn_image_to_token(
+            keys + key_pe, queries + query_pe, queries, score_bias, multiplicative
+        )  # (B, hw, C)
+        if cell_bias is not None and not multiplicative:
+            looked = looked * cell_bias[:, 0].exp()
+        return queries, self.norm4(keys + looked)
 
 
 class TwoWayTransformer(nn.Module):
     """SAM's decoder transformer: `depth` two-way blocks and a last look of the tokens at the image."""
 
     def __init__(
-        self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int, multiplicative_bias: bool = False
+        self,
+        *,
+        depth: int,
+        embedding_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        multiplicative_bias: bool = False,
+        mask_image_to_token: bool = False,
     ) -> None:
         super().__init__()
         self.multiplicative_bias = multiplicative_bias
+        self.mask_image_to_token = mask_image_to_token
         self.layers = nn.ModuleList(
             TwoWayAttentionBlock(embedding_dim, num_heads, mlp_dim, skip_first_layer_pe=i == 0) for i in range(depth)
         )
@@ -95,7 +122,8 @@ class TwoWayTransformer(nn.Module):
             image_embedding: (B, C, h, w) with the dense prompt embedding added.
             image_pe: (B, C, h, w) positional encoding.
             point_embedding: (B, N, C) output tokens and sparse prompt tokens.
-            attention_bias: (B, 1, h, w) log-mask for token-to-image attention, or None.
+            attention_bias: (B, 1, h, w) log-mask for token-to-image attention (and, `mask_image_to_token`, for the
+                other direction), or None.
 
         Returns:
             Tokens (B, N, C) and image cells (B, h*w, C).
@@ -105,7 +133,9 @@ class TwoWayTransformer(nn.Module):
         bias = None if attention_bias is None else attention_bias.flatten(2)[:, :, None]  # (B, 1, 1, hw)
         queries = point_embedding
         for layer in self.layers:
-            queries, keys = layer(queries, keys, point_embedding, key_pe, bias, self.multiplicative_bias)
+            queries, keys = layer(
+                queries, keys, point_embedding, key_pe, bias, self.multiplicative_bias, self.mask_image_to_token
+            )
         attended = self.final_attn_token_to_image(
             queries + point_embedding, keys + key_pe, keys, bias, self.multiplicative_bias
         )

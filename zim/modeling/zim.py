@@ -190,6 +190,7 @@ def build_zim(config: ZimConfig) -> Zim:
         num_heads=8,
         mlp_dim=config.transformer_mlp_dim,
         multiplicative_bias=config.prompt_attention == "multiplicative",
+        mask_image_to_token=config.mask_image_to_token,
     )
     return Zim(
         image_encoder=ZimImageEncoder(backbone=backbone, stem=stem, halves=halves),

@@ -67,3 +67,35 @@ def test_command_writes_and_prints(root: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_set_without_objects_is_an_error(root: Path) -> None:
     with pytest.raises(DataError, match="skipped all 1"):
         measure_feedback(FolderDataset(root, limit=1), Refiner())
+
+
+@pytest.mark.parametrize("fails", ["load", "set_image", "predict", "shape"])
+def test_a_foreign_model_that_fails_is_one_line_that_names_it(
+    root: Path, capsys: pytest.CaptureFixture[str], fails: str
+) -> None:
+    class Foreign(Refiner):
+        def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+            if fails == "set_image":
+                raise AttributeError("no\nencoder")
+            super().set_image(image, image_format)
+
+        def predict(self, **prompt):
+            if fails == "predict":
+                raise MemoryError("too much")
+            logits, scores, low_res = super().predict(**prompt)
+            return logits[:, ::2], scores, low_res
+
+    def load(name: str, device: str) -> Foreign:
+        if fails == "load":
+            raise OSError("weights\nmissing")
+        return Foreign()
+
+    assert main(["--root", str(root), "--model", "their.module:factory"], load=load) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    expected = {
+        "load": "failed to load: OSError: weights missing",
+        "set_image": "failed on full: AttributeError: no encoder",
+        "predict": "failed on full: MemoryError: too much",
+        "shape": "failed on full: ValueError: prediction: expected the truth's shape",
+    }
+    assert f"error: model their.module:factory {expected[fails]}" in line

@@ -70,3 +70,42 @@ def test_the_synthetic_photo_is_fixed_and_no_plain_surface() -> None:
     photo = synthetic_photo(96, 128)
     assert photo.dtype == np.uint8 and np.array_equal(photo, synthetic_photo(96, 128))
     assert photo.std(axis=(0, 1)).min() > 10
+
+
+@pytest.mark.parametrize("fails", ["set_image", "predict", "shape"])
+def test_a_predictor_that_fails_is_one_line_that_names_it(
+    clock: Clock, capsys: pytest.CaptureFixture[str], fails: str
+) -> None:
+    class Foreign(Sleeper):
+        def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+            if fails == "set_image":
+                raise KeyError("out of\nideas")
+            super().set_image(image, image_format)
+
+        def predict(self, **prompt):
+            if fails == "predict":
+                raise RuntimeError("out of\nideas")
+            masks, scores, low_res = super().predict(**prompt)
+            return masks[0] > 0, scores, low_res
+
+    assert main(["--model", "their.module:factory"], load=lambda name, device: Foreign(clock)) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: model their.module:factory failed to be timed: ") and line.count("\n") == 1
+    assert {"set_image": "KeyError: ", "predict": "RuntimeError: out of ideas", "shape": "TypeError: "}[fails] in line
+
+
+def test_a_factory_that_fails_is_one_line_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def load(name: str, device: str) -> Sleeper:
+        raise ZeroDivisionError
+
+    assert main(["--model", "their.module:factory"], load=load) == 1
+    assert capsys.readouterr().err == "error: model their.module:factory failed to load: ZeroDivisionError\n"
+
+
+def test_interrupts_are_not_the_models_fault(clock: Clock) -> None:
+    def load(name: str, device: str) -> Sleeper:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        main(["--model", "sleeper"], load=load)
+    assert main(["--model", "sleeper", "--repeats", "0"], load=load) == 1

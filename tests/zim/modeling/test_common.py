@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from zim.compat.segment_anything import import_segment_anything
-from zim.modeling.common import MLP, LayerNorm2d, MLPBlock
+from zim.modeling.common import MLP, LayerNorm2d, MLPBlock, attend
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -37,3 +37,20 @@ def test_mlp_block(act: type[nn.Module]) -> None:
 def test_mlp(layers: int) -> None:
     theirs = import_segment_anything().modeling.mask_decoder.MLP(12, 16, 5, layers)
     assert same(MLP(12, 16, 5, layers), theirs, noise(4, 12)) <= 1e-4
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_under_autocast_is_float32_attention(biased: bool) -> None:
+    """The formula in float64 as oracle; under autocast on a CPU only inputs and result are rounded to bfloat16."""
+    query, key, value = (noise(3, 2, 4, n, 8)[i].bfloat16() for i, n in enumerate((5, 7, 7)))
+    bias = noise(2, 1, 5, 7) if biased else None
+    scores = query.double() @ key.double().mT / 8**0.5 + (0 if bias is None else bias.double())
+    expected = torch.softmax(scores, dim=-1) @ value.double()
+    floats = attend(query.float(), key.float(), value.float(), bias)
+    torch.testing.assert_close(floats, expected.float(), rtol=1e-5, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(query, key, value, bias)
+        outside = attend(query.float(), key.float(), value.float(), bias)
+    assert found.dtype == torch.bfloat16 and outside.dtype == torch.float32
+    torch.testing.assert_close(found, floats.bfloat16(), rtol=0, atol=0)
+    torch.testing.assert_close(outside, floats, rtol=0, atol=0)

@@ -44,7 +44,7 @@ def test_from_dict_leaves_its_argument_alone() -> None:
 def test_missing_keys_take_their_defaults() -> None:
     """An older checkpoint, which knows fewer switches."""
     values = ZIM_TEST.to_dict()
-    del values["pixel_decoder"], values["prompt_attention"]
+    del values["pixel_decoder"], values["prompt_attention"], values["mask_image_to_token"]
     assert ZimConfig.from_dict(values) == ZIM_TEST
 
 
@@ -84,6 +84,8 @@ def changed(**values: Any) -> dict[str, Any]:
         (changed(img_size=-16), "config.img_size: .* got -16"),
         (changed(prompt_attention="soft"), "config.prompt_attention: unknown form 'soft'"),
         (changed(pixel_decoder="unet"), "config.pixel_decoder: unknown kind 'unet'"),
+        (changed(mask_image_to_token="yes"), "config.mask_image_to_token: expected true or false, got 'yes'"),
+        (changed(mask_image_to_token=True, prompt_attention="none"), "config.mask_image_to_token: .*'none' beside it"),
         (changed(point_sigma=0.0), "config.point_sigma: expected a positive number, got 0.0"),
         (changed(img_size="1024"), "config.*(str|'1024')"),
     ],

@@ -164,6 +164,61 @@ def test_image_to_token_attention_knows_no_mask(multiplicative: bool) -> None:
         assert (updated - expected).abs().max() <= 1e-5
 
 
+def blocks_with_both_directions_masked(
+    multiplicative: bool,
+) -> tuple[list[tuple[nn.Module, Tensor, Tensor, Tensor]], Tensor, Tensor]:
+    """For each block: itself, its tokens with their encoding, its updated cells, and SAM's cells for these tokens."""
+    ours, theirs = pair(multiplicative)
+    image, pe, tokens = scene()
+    keys, key_pe = image.flatten(2).transpose(1, 2), pe.flatten(2).transpose(1, 2)
+    bias = box_bias().flatten(2)[:, :, None]
+    found = []
+    for block, sam_block in zip(ours.layers, theirs.layers, strict=True):
+        with torch.no_grad():
+            queries, updated = block(tokens, keys, tokens, key_pe, bias, multiplicative, True)
+            looked = sam_block.cross_attn_image_to_token(q=keys + key_pe, k=queries + tokens, v=queries)
+            found.append((sam_block, queries, updated, sam_block.norm4(keys + looked)))
+    return found, keys, ~torch.isneginf(bias)[:, 0, 0]
+
+
+@pytest.mark.parametrize("multiplicative", [False, True])
+def test_cells_inside_a_box_look_at_the_tokens_as_ever_when_both_directions_are_masked(multiplicative: bool) -> None:
+    found, _, inside = blocks_with_both_directions_masked(multiplicative)
+    for _, _, updated, expected in found:
+        assert (updated - expected)[inside].abs().max() <= 1e-5
+        assert (updated - expected)[~inside].abs().max() > 0.05
+
+
+def test_cells_outside_a_box_take_nothing_over_from_the_tokens() -> None:
+    """The additive form: their update is their own normalisation."""
+    found, keys, inside = blocks_with_both_directions_masked(multiplicative=False)
+    for sam_block, _, updated, _ in found:
+        with torch.no_grad():
+            assert (updated - sam_block.norm4(keys))[~inside].abs().max() <= 1e-6
+
+
+def test_cells_outside_a_box_take_over_the_mean_of_the_tokens_in_the_multiplicative_form() -> None:
+    """Scores of zero weigh all tokens the same."""
+    found, keys, inside = blocks_with_both_directions_masked(multiplicative=True)
+    for sam_block, queries, updated, _ in found:
+        with torch.no_grad():
+            attention = sam_block.cross_attn_image_to_token
+            mean = attention.out_proj(attention.v_proj(queries).mean(1, keepdim=True))
+            assert (updated - sam_block.norm4(keys + mean))[~inside].abs().max() <= 1e-5
+
+
+def test_masking_both_directions_needs_no_other_weights_and_a_mask() -> None:
+    ours, theirs = pair()
+    both = TwoWayTransformer(depth=2, embedding_dim=DIM, num_heads=HEADS, mlp_dim=MLP_DIM, mask_image_to_token=True)
+    both.load_state_dict(theirs.state_dict(), strict=True)
+    image, pe, tokens = scene()
+    with torch.no_grad():
+        for bias in (None, torch.zeros(2, 1, *GRID)):
+            for mine, wanted in zip(both(image, pe, tokens, bias), ours(image, pe, tokens, bias), strict=True):
+                assert (mine - wanted).abs().max() <= 1e-5
+        assert (both(image, pe, tokens, box_bias())[1] - ours(image, pe, tokens, box_bias())[1]).abs().max() > 0.05
+
+
 def test_rows_with_and_without_a_mask_share_a_batch() -> None:
     ours, theirs = pair()
     image, pe, tokens = scene()
