@@ -24,7 +24,8 @@ LAZY = {  # path prefix -> libraries that may be imported inside functions, besi
     "zim/evaluation/": {"pymatting", "matplotlib", "onnxruntime"},
     "zim/compat/": {"segment_anything"},
     "training/": {"scipy", "matplotlib"},
-    "training/label_converter/": {"ray"},
+    "training/label_converter/": {"transformers"},
+    "training/sa1b_matte/": {"ray"},
     "adapters/": None,  # each brings its own, by its extra
     "demos/": None,
 }
