@@ -1,0 +1,235 @@
+"""Render a sprite library: `python -m training.render_sprites --out DIR --count 1000 --photos DIR --segments DIR`."""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from zim.errors import ConfigError, DataError, ZimError
+from zim.files import write_json_atomic
+
+from .data.scene_photos import PhotoPool
+from .data.scenes import GENERATOR_VERSION
+from .data.segments import LabelledPhoto, SegmentPool
+from .data.sprites import FAMILIES, FORMAT_VERSION, MANIFEST, SpriteShard, write_photos, write_sprites
+from .data.sprites_codec import CELL
+from .data.sprites_photos import background_photo, build_shard, reduced
+from .data.sprites_render import Sprite, cut_sprite, render_sprite
+
+OWN_LICENSE = "Apache-2.0"
+"""Licence of a library without photographs."""
+
+_NOTICE_LENGTH = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryConfig:
+    """What a library holds.
+
+    count: sprites, `cutouts` of which are cut out of photographs. size: side of a sprite's frame in pixels.
+    backgrounds: pictures without labels; labelled: photographs with labels. photo_side: their long side.
+    fine_share: of the fine family among the procedural sprites. quality: JPEG's scale, of all colours.
+    shard: sprites or photographs to a file.
+    """
+
+    count: int
+    cutouts: int = 0
+    size: int = 256
+    backgrounds: int = 64
+    labelled: int = 0
+    photo_side: int = 384
+    fine_share: float = 0.65
+    quality: int = 85
+    shard: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least_of = {"count": 1, "cutouts": 0, "backgrounds": 1, "labelled": 0, "shard": 1, "seed": 0}
+        for name, least in least_of.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.cutouts >= self.count:
+            raise ConfigError(f"cutouts: expected fewer than count {self.count}, got {self.cutouts}")
+        for name in ("size", "photo_side"):
+            if getattr(self, name) < 64 or getattr(self, name) % CELL:
+                raise ConfigError(f"{name}: expected a multiple of {CELL} from 64 on, got {getattr(self, name)}")
+        if not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality: expected 1 to 100, got {self.quality}")
+
+
+def render_library(
+    out: Path, config: LibraryConfig, *, photos: PhotoPool | None, segments: SegmentPool | None, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a library; finished shards of an earlier try are kept. Returns the manifest.
+
+    origin: `license` and `sources` for the manifest.
+
+    Raises:
+        DataError: `out` holds a library of other arguments, or a photograph cannot be read.
+        ConfigError: cut-outs or labelled photographs without `segments`.
+    """
+    if segments is None and (config.cutouts or config.labelled):
+        raise ConfigError("cutouts, labelled: expected 0 without --segments")
+    recipe = {"format": FORMAT_VERSION, "generator": GENERATOR_VERSION, **origin, **vars(config)}
+    recipe = json.loads(json.dumps(recipe))
+    path = out / MANIFEST
+    if path.is_file():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if any(earlier.get(key) != value for key, value in recipe.items()):
+            raise DataError(f"sprites: {out} holds a library of other arguments; give another folder")
+    elif out.is_dir() and any(out.glob("*_????.npz")):
+        raise DataError(f"sprites: {out} holds shards without a manifest; give another folder")
+    write_json_atomic(path, {**recipe, "complete": False})
+    sprites = [f"sprites_{k:04d}.npz" for k in range(-(-config.count // config.shard))]
+    total = config.backgrounds + config.labelled
+    pictures = [f"photos_{k:04d}.npz" for k in range(-(-total // config.shard))]
+    with tqdm(total=config.count + total, desc="library", unit="picture") as bar:
+        for number, name in enumerate(sprites):
+            rows = range(number * config.shard, min(config.count, (number + 1) * config.shard))
+            if not (out / name).exists():
+                made = []
+                for index in rows:
+                    made.append(_sprite(index, config, photos, segments))
+                    bar.update()
+                write_sprites(out / name, _stacked(made), config.quality)
+            else:
+                bar.update(len(rows))
+        for number, name in enumerate(pictures):
+            rows = range(number * config.shard, min(total, (number + 1) * config.shard))
+            if not (out / name).exists():
+                _write_photos(out / name, rows, config, photos, segments)
+            bar.update(len(rows))
+    sizes = {name: (out / name).stat().st_size for name in (*sprites, *pictures)}
+    manifest = {
+        **recipe,
+        "complete": True,
+        "sprite_shards": sprites,
+        "photo_shards": pictures,
+        "bytes": sum(sizes.values()),
+        "bytes_per_sprite": round(sum(sizes[name] for name in sprites) / config.count),
+        "bytes_per_photo": round(sum(sizes[name] for name in pictures) / total),
+    }
+    write_json_atomic(path, manifest)
+    return manifest
+
+
+def _sprite(index: int, config: LibraryConfig, photos: PhotoPool | None, segments: SegmentPool | None) -> Sprite:
+    """Sprite `index`: cut-outs are spread evenly among the procedural ones."""
+    rng = np.random.default_rng([config.seed, 1, index])
+    before, after = (k * config.cutouts // config.count for k in (index, index + 1))
+    if after > before and segments is not None:
+        return cut_sprite(rng, size=config.size, segments=segments)
+    return render_sprite(rng, size=config.size, fine=bool(rng.random() < config.fine_share), photos=photos)
+
+
+def _stacked(sprites: list[Sprite]) -> SpriteShard:
+    return SpriteShard(
+        colour=np.stack([s.colour for s in sprites]),
+        alpha=np.stack([s.alpha for s in sprites]),
+        part=np.stack([s.part for s in sprites]),
+        family=np.array([FAMILIES.index(s.family) for s in sprites], np.uint8),
+        upright=np.array([s.upright for s in sprites]),
+        bust=np.array([s.bust for s in sprites]),
+        kind=np.array([s.kind for s in sprites]),
+        nominal=np.array([s.nominal for s in sprites], np.float32),
+    )
+
+
+def _write_photos(
+    path: Path, rows: range, config: LibraryConfig, photos: PhotoPool | None, segments: SegmentPool | None
+) -> None:
+    """A shard of pictures: backgrounds come first, then labelled photographs, each picked by the seed."""
+    backdrops = None if photos is None else np.random.default_rng([config.seed, 2]).permutation(len(photos))
+    chosen = None if segments is None else np.random.default_rng([config.seed, 3]).permutation(len(segments))
+    images: list[np.ndarray] = []
+    labelled: list[LabelledPhoto | None] = []
+    for row in rows:
+        if row < config.backgrounds or segments is None or chosen is None:
+            rng = np.random.default_rng([config.seed, 4, row])
+            procedural = backdrops is None or rng.random() < 0.1
+            index = None if procedural or backdrops is None else int(backdrops[row % len(backdrops)])
+            images.append(background_photo(rng, config.photo_side, photos, index))
+            labelled.append(None)
+            continue
+        photo = reduced(segments.photo(int(chosen[(row - config.backgrounds) % len(chosen)])), config.photo_side)
+        images.append(photo.image)
+        labelled.append(photo)
+    write_photos(path, build_shard(images, labelled, config.photo_side), config.quality)
+
+
+def describe_sources(folders: list[Path]) -> list[dict[str, Any]]:
+    """Name, files and the terms found in the NOTICE.txt files of each folder; no absolute paths."""
+    sources = []
+    for folder in folders:
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        listing = "".join(f"{p.relative_to(folder).as_posix()}:{p.stat().st_size}\n" for p in files)
+        notices = [*folder.rglob("NOTICE.txt"), *(p for p in (folder.parent / "NOTICE.txt",) if p.is_file())]
+        texts = {p.parent.name: p.read_text(encoding="utf-8")[:_NOTICE_LENGTH] for p in sorted(notices)}
+        digest = hashlib.sha256(listing.encode()).hexdigest()
+        sources.append({"name": folder.name, "files": len(files), "sha256": digest, "notices": texts})
+    return sources
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    options = argparse.ArgumentParser(prog="python -m training.render_sprites", description=main.__doc__)
+    options.add_argument("--out", type=Path, required=True, help="folder of the library; an unfinished one goes on")
+    options.add_argument("--count", type=int, default=1000, help="sprites")
+    options.add_argument("--cutouts", type=int, help="how many of them are cut out of photographs (a fifth, if any)")
+    options.add_argument("--size", type=int, default=256, help="side of a sprite in pixels")
+    options.add_argument("--backgrounds", type=int, default=200, help="pictures to put behind them")
+    options.add_argument("--labelled", type=int, help="labelled photographs (400, if there are any)")
+    options.add_argument("--photo-side", type=int, default=384, help="long side of photographs in pixels")
+    options.add_argument("--quality", type=int, default=85, help="of colours, on JPEG's scale")
+    options.add_argument("--photos", type=Path, nargs="+", default=[], help="photographs for textures and backgrounds")
+    options.add_argument("--segments", type=Path, nargs="+", default=[], help="labelled photographs")
+    options.add_argument("--data-license", help="licence that --photos and --segments bring; required then")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--shard", type=int, default=128, help="sprites or photographs to a file")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Render sprites and pack photographs, for training on a GPU."""
+    options = parser().parse_args(argv)
+    cv2.setNumThreads(1)
+    try:
+        if (options.photos or options.segments) and not options.data_license:
+            raise ConfigError("--data-license: expected the licence of --photos and --segments, got none")
+        photos = PhotoPool(options.photos) if options.photos else None
+        segments = SegmentPool(options.segments) if options.segments else None
+        config = LibraryConfig(
+            count=options.count,
+            cutouts=(options.count // 5 if segments else 0) if options.cutouts is None else options.cutouts,
+            size=options.size,
+            backgrounds=options.backgrounds,
+            labelled=(min(400, len(segments)) if segments else 0) if options.labelled is None else options.labelled,
+            photo_side=options.photo_side,
+            quality=options.quality,
+            shard=options.shard,
+            seed=options.seed,
+        )
+        origin = {
+            "license": options.data_license or OWN_LICENSE,
+            "sources": describe_sources(sorted({*options.photos, *options.segments})),
+        }
+        manifest = render_library(options.out, config, photos=photos, segments=segments, origin=origin)
+    except (ZimError, OSError, RuntimeError) as error:
+        print(f"render_sprites: error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{options.out}: {manifest['bytes'] / 2**20:.1f} MiB, {manifest['bytes_per_sprite']} bytes a sprite, "
+        f"{manifest['bytes_per_photo']} a photograph"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
