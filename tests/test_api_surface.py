@@ -31,6 +31,13 @@ RECORD = Path(__file__).with_name("api_surface.json")
 UPDATE = "python tests/test_api_surface.py --update"
 PARSERS: dict[str, tuple[str, Callable[[Any], argparse.ArgumentParser]]] = {
     "python -m training.train_zim": ("training.command", lambda module: module.parser("train_zim", None)),
+    "python -m training.evaluate": ("training.evaluate", lambda module: module.parser()),
+    "python -m training.ablation": ("training.ablation.__main__", lambda module: module.parser()),
+    "python -m training.convert_sa1b": ("training.convert_sa1b", lambda module: module.parser()),
+    "python -m training.sa1b_matte.from_labels": (
+        "training.sa1b_matte.from_labels",
+        lambda module: module.parser(),
+    ),
     "python -m training.data.scenes": ("training.data.scene_export", lambda module: module._parser()),
     "python -m zim.evaluation.benchmark": ("zim.evaluation.benchmark", lambda module: module._parser()),
     "python -m zim.evaluation.speed": ("zim.evaluation.speed", lambda module: module._parser()),

@@ -35,14 +35,14 @@ class RegionContrast(nn.Module):
             valid: (R, 1, S, S) float, 0 in the padding.
 
         Returns:
-            A scalar.
+            A scalar: the mean over the rows, so that a batch's loss is the mean of its parts'.
 
         Raises:
             RuntimeError: nothing has gone through the trunk.
         """
         if self._context is None:
             raise RuntimeError("region contrast: the trunk has not been run")
-        features = F.normalize(self.project(self._context), dim=1)  # (I, D, h, w)
+        features = F.normalize(self.project(self._context).float(), dim=1)  # (I, D, h, w)
         side = features.shape[-1]
         labels, inside = F.adaptive_avg_pool2d(regions, side), F.adaptive_avg_pool2d(valid, side)
         features = features.repeat_interleave(len(labels) // len(features), dim=0)  # (R, D, h, w)
@@ -51,4 +51,12 @@ class RegionContrast(nn.Module):
         box = labels.amax(-1, keepdim=True) * labels.amax(-2, keepdim=True)  # (R, 1, h, w), 1 in the region's box
         weight = (OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * (box > 0.3)) * inside
         losses = F.binary_cross_entropy_with_logits(logits, labels[:, 0], reduction="none")
-        return (losses * weight[:, 0]).sum() / weight.sum().clamp(min=1)
+        return ((losses * weight[:, 0]).sum((-2, -1)) / weight.sum((-3, -2, -1)).clamp(min=1e-6)).mean()
+
+
+class NoContrast(nn.Module):
+    """In the place of `RegionContrast`, for encoders that need no such help: always zero."""
+
+    def forward(self, regions: Tensor, valid: Tensor) -> Tensor:
+        """Zero, whatever the regions."""
+        return regions.new_zeros(())

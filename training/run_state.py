@@ -1,8 +1,9 @@
 """The state of a run on disk: weights, averages and optimiser moments as tensors, never as pickles."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from zim.checkpoints import load_into
 from zim.errors import CheckpointError
 from zim.files import atomic_write
+
+from .run_identity import Identity, check_identity
+
+MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
+"""What the names of a run's tensors begin with."""
 
 
 class Ema:
@@ -41,37 +47,75 @@ class Ema:
             value.copy_(state[name])
 
 
-def save_run(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, *, step: int) -> None:
-    """Write everything that resuming needs, atomically."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors.update({f"ema.{name}": value for name, value in ema.state_dict().items()})
+def run_tensors(model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that training goes on from, under names; the tensors are the live ones."""
+    tensors = {MODEL + name: value.detach() for name, value in model.state_dict().items()}
+    tensors.update({EMA + name: value for name, value in ema.state_dict().items()})
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value
-    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            tensors[f"{OPTIMIZER}{names[id(parameter)]}.{key}"] = value
+    return tensors
+
+
+def set_moments(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
+) -> None:
+    """Give the optimiser the moments among `tensors`; parameters without any start anew."""
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(OPTIMIZER):
+            name, _, kind = key.removeprefix(OPTIMIZER).rpartition(".")
+            moments.setdefault(name, {})[kind] = value
+    for name, parameter in parameters:
+        if name in moments:
+            state = {k: v if k == "step" else torch.empty_like(parameter).copy_(v) for k, v in moments[name].items()}
+            optimizer.state[parameter] = state
+
+
+def save_run(
+    path: Path,
+    model: nn.Module,
+    ema: Ema,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int,
+    identity: Identity | None = None,
+) -> None:
+    """Write everything that resuming needs, atomically."""
+    tensors = run_tensors(model, ema, optimizer)
+    own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    described = {"format": "zim-training-run", "step": json.dumps(step), "identity": json.dumps(dict(identity or {}))}
     with atomic_write(path) as temporary:
-        save_file(whole, temporary, metadata={"format": "zim-training-run", "step": json.dumps(step)})
+        save_file(own, temporary, metadata=described)
 
 
-def load_run(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> int:
+def load_run(
+    path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, *, identity: Identity | None = None
+) -> int:
     """Restore what `save_run` wrote; returns the step.
 
     Raises:
-        CheckpointError: the file is damaged, or belongs to another model.
+        CheckpointError: the file is damaged, belongs to another model, or was begun with other options.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            step = int(json.loads((file.metadata() or {})["step"]))
+            metadata = file.metadata() or {}
+            step = int(json.loads(metadata["step"]))
+            stored: dict[str, Any] = json.loads(metadata.get("identity", "{}"))
+            if stored and identity is not None:
+                check_identity(path, stored, identity, step=step)
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        load_into(model, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        ema.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
-    except (SafetensorError, OSError, KeyError, ValueError, CheckpointError) as error:
-        raise CheckpointError(f"{path}: cannot resume from it ({error}); move it away to start anew") from error
-    for name, parameter in model.named_parameters():
-        prefix = f"optimizer.{name}."
-        state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-        if state:
-            moments = {k: v if k == "step" else torch.empty_like(parameter).copy_(v) for k, v in state.items()}
-            optimizer.state[parameter] = cast(dict[str, Tensor], moments)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise _cannot_resume(path, error) from error
+    try:
+        load_into(model, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)})
+        ema.load_state_dict({k.removeprefix(EMA): v for k, v in tensors.items() if k.startswith(EMA)})
+    except (KeyError, CheckpointError) as error:
+        raise _cannot_resume(path, error) from error
+    set_moments(optimizer, model.named_parameters(), tensors)
     return step
+
+
+def _cannot_resume(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: cannot resume from it ({error}); move it away to start anew")

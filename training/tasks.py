@@ -11,9 +11,10 @@ from zim.evaluation.sam_baseline import build_sam_tiny
 from zim.modeling.config import ZimConfig
 from zim.modeling.zim import Zim, build_zim
 
+from .corrections import correction_clicks, with_clicks
 from .data.batches import Batch
 from .losses import MatteLossConfig, matte_loss, quality_loss, segmentation_loss
-from .region_contrast import RegionContrast
+from .region_contrast import NoContrast, RegionContrast
 
 LabelKind = Literal["matte", "segmentation"]
 
@@ -73,24 +74,39 @@ class PromptedTask:
 
     def set_image_size(self, side: int) -> None:
         """Expect padded frames of this side from now on."""
+        vit = self.config.vit
+        if vit is not None and side != vit.img_size:
+            raise ConfigError(f"side: expected {vit.img_size}, the only one that a ViT takes, got {side}")
         self.model.image_encoder.img_size = side
         self.model.prompt_encoder.set_image_size(side)
+
+    def target(self, batch: Batch) -> Tensor:
+        """What the answer should be, (R, S, S) uint8: where correction clicks are placed."""
+        return batch.coarse
 
     def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and qualities of a batch's prompts, with the mask input that the batch asks for."""
         features = self.encode(batch.image)
-        coords, labels = batch.coords, batch.labels
+        coords, labels, masks = batch.coords, batch.labels, None
         side = batch.alpha.shape[-1] // 4
-        masks = None
-        if batch.mask_source == "first_pass":
-            with torch.no_grad():
-                first = self.decode(features, coords, labels, None)[0][:, :1]
-                masks = F.adaptive_avg_pool2d(first, side).clamp(-32, 32)
+        if batch.mask_source in ("first_pass", "correction"):
+            masks = self._first_answer(features, coords, labels, side)
         elif batch.mask_source != "none":
             masks = (resized(batch.coarse, side) * 2 - 1) * LABEL_LOGIT
+        if batch.mask_source == "correction" and masks is not None:
+            wanted, inside = resized(self.target(batch), side), resized(batch.valid, side)
+            clicks = correction_clicks(masks, wanted, inside, batch.chance, stride=batch.alpha.shape[-1] / side)
+            coords, labels = with_clicks(coords, labels, clicks)
         if batch.mask_source == "label_only":
             coords, labels = coords[:, :0], labels[:, :0]
-        return self.decode(features, coords, labels, masks)
+        logits, quality = self.decode(features, coords, labels, masks)
+        return logits.float(), quality.float()
+
+    @torch.no_grad()
+    def _first_answer(self, features: Any, coords: Tensor, labels: Tensor, side: int) -> Tensor:
+        """The single mask's logits (R, 1, side, side), to be fed back."""
+        first = self.decode(features, coords, labels, None)[0][:, :1]
+        return F.adaptive_avg_pool2d(first.float(), side).clamp(-32, 32)
 
 
 class ZimTask(PromptedTask):
@@ -111,6 +127,10 @@ class ZimTask(PromptedTask):
         self.loss_config = loss if labels == "matte" else SEGMENTATION_LOSS
         self.contrast = _contrast(config, self.model.image_encoder.backbone)
 
+    def target(self, batch: Batch) -> Tensor:
+        """See `PromptedTask`."""
+        return batch.alpha if self.labels == "matte" else batch.coarse
+
     def decode(self, features: Any, coords: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `PromptedTask`."""
         sparse, dense = self.model.prompt_encoder.embed(coords, labels, masks)
@@ -122,8 +142,8 @@ class ZimTask(PromptedTask):
         logits, quality = self.answer(batch)
         aux = self.loss_config.aux(progress)
         full, half = batch.alpha.shape[-1], logits.shape[-1]
-        truth = batch.alpha if self.labels == "matte" else batch.coarse
         trust = (batch.weight if self.labels == "matte" else 255) * batch.valid
+        truth = self.target(batch)
         whole = resized_inside(truth, batch.valid, full)
         single = F.interpolate(logits[:, :1], (full, full), mode="bilinear", align_corners=False)
         one = matte_loss(single, whole, resized(trust, full), self.loss_config, aux).mean()
@@ -173,10 +193,10 @@ class SamTask(PromptedTask):
         return total, _figures(total, error, one, three, judged, contrast)
 
 
-def _contrast(config: ZimConfig, encoder: Any) -> RegionContrast:
-    """The training-only loss on an encoder's trunk."""
+def _contrast(config: ZimConfig, encoder: Any) -> nn.Module:
+    """The training-only loss on the trunk of the tiny encoder; a ViT comes trained, and goes without."""
     if config.tiny_encoder is None:
-        raise ConfigError("config.tiny_encoder: expected the tiny encoder, whose trunk the region contrast watches")
+        return NoContrast()
     return RegionContrast(encoder.trunk, config.tiny_encoder.context_width)
 
 

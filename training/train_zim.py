@@ -5,6 +5,7 @@ import sys
 import torch
 
 from zim.modeling.config import ZIM_TINY
+from zim.registry import DEFAULT_MODEL, MODEL_CONFIGS
 
 from .command import parser, run_training
 from .losses import MatteLossConfig
@@ -12,8 +13,9 @@ from .tasks import ZimTask
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train ZIM (zim_tiny) on procedural mattes and labelled photographs."""
+    """Train ZIM on mattes: procedural, of one's own, converted from labels, or labelled photographs."""
     arguments = parser("python -m training.train_zim", main.__doc__)
+    arguments.add_argument("--model", choices=sorted(MODEL_CONFIGS), default=DEFAULT_MODEL)
     arguments.add_argument(
         "--labels",
         choices=("matte", "segmentation"),
@@ -31,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments.parse_args(argv)
     torch.manual_seed(0)
     loss = MatteLossConfig(start_aux=options.aux[0], end_aux=options.aux[1])
-    return run_training(ZimTask(ZIM_TINY, loss, labels=options.labels), options)
+    config = ZIM_TINY if options.model == DEFAULT_MODEL else MODEL_CONFIGS[options.model]
+    task = ZimTask(config, loss, labels=options.labels)
+    return run_training(task, options, details={"labels": options.labels, "aux": list(options.aux)})
 
 
 if __name__ == "__main__":

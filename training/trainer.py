@@ -1,11 +1,10 @@
-"""A training loop for one machine: stages, AdamW, cosine, EMA, checkpoints that resume exactly, a log."""
+"""A training loop for one process or many: stages, AdamW, cosine, EMA, checkpoints that resume exactly, a log."""
 
-import dataclasses
 import json
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,66 +14,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from zim.checkpoints import save_checkpoint
-from zim.errors import ConfigError, ZimError
+from zim.errors import CheckpointError, ConfigError, ZimError
 
-from .data.batches import BatchSource, batches
+from .acceleration import vit_blocks
+from .data.batches import Batch, StepSource, batches, part_of, share_of
+from .distributed import World, gradients_stay_local, join_batch_norms, replicate, shard_parameters, whole
+from .distributed_state import latest_checkpoint, load_distributed, save_distributed
+from .run_identity import identity_of
 from .run_state import Ema, load_run, save_run
 from .tasks import Task
+from .train_config import Stage, TrainConfig
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A part of a run: `steps` steps at one image side.
-
-    images, prompts: per step, and per image. train_encoder: False freezes the image encoder (its batch statistics
-    too), for a cheap finish at high resolution. scenes: how many rendered scenes it draws from. scene_size: their
-    side when it is not `side` (they are resized).
-    """
-
-    steps: int
-    side: int
-    images: int
-    prompts: int
-    train_encoder: bool = True
-    scenes: int = 3000
-    scene_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or min(self.images, self.prompts, self.scenes) < 1 or self.side < 16 or self.side % 16:
-            raise ConfigError(
-                "stage: expected steps >= 0, images, prompts and scenes >= 1 and a side that 16 divides, "
-                f"got {dataclasses.asdict(self)}"
-            )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A whole run. `lr` is the peak after `warmup` steps; it falls to zero along a cosine over all stages."""
-
-    stages: tuple[Stage, ...]
-    lr: float = 6e-4
-    warmup: int = 150
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    ema: float = 0.998
-    seed: int = 0
-    workers: int = 1
-    checkpoint_seconds: float = 240.0
-    log_every: int = 20
-
-    def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError("stages: expected at least one, got none")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ConfigError(f"lr: expected a positive number, got {self.lr}")
-        for name, least in (("warmup", 0), ("workers", 0), ("seed", 0), ("log_every", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return sum(stage.steps for stage in self.stages)
+__all__ = ["MAX_BAD_STEPS", "NotFiniteError", "Stage", "TaskLoss", "TrainConfig", "Trainer"]
 
 
 class NotFiniteError(ZimError, ArithmeticError):
@@ -84,31 +35,61 @@ class NotFiniteError(ZimError, ArithmeticError):
 MAX_BAD_STEPS = 10
 
 
+class TaskLoss(nn.Module):
+    """A task's loss as a module, which is what several processes share; holds all that is trained."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model, self.contrast = task.model, task.contrast
+        self._task = task
+
+    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """See `Task.loss`."""
+        return self._task.loss(batch, progress)
+
+
 class Trainer:
-    """Runs a task through its stages; `source_of(stage, index)` gives the batches of a stage."""
+    """Runs a task through its stages; `source_of(stage, index)` gives the batches of a stage.
+
+    world: the processes that train together; each trains on its share of every step's images.
+    identity: what a run folder must agree on besides the configuration when a run goes on there.
+    """
 
     def __init__(
         self,
         task: Task,
         config: TrainConfig,
-        source_of: Callable[[Stage, int], BatchSource],
+        source_of: Callable[[Stage, int], StepSource],
         *,
         out: Path,
         device: torch.device,
         metadata: dict[str, str],
+        world: World = World(),
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.task, self.config, self.source_of, self.out, self.device = task, config, source_of, out, device
-        self.metadata = metadata
-        self.model = task.model.to(device)
-        self.trained = nn.ModuleDict({"model": self.model, "contrast": task.contrast.to(device)})
-        if device.type == "cpu":  # several times faster there
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            _groups(self.trained, config.weight_decay), lr=config.lr, betas=(0.9, 0.98)
-        )
+        self.metadata, self.world = metadata, world
+        self.identity = identity_of(config, identity)
+        for stage in config.stages:
+            share_of(stage.images, 0, world.size * config.accumulate)  # refused before anything is built
+        self.trained = TaskLoss(task).to(device)
+        self.runner: nn.Module = self.trained
+        if device.type == "cpu" and world.parallel != "fsdp":  # several times faster there
+            task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if world.parallel != "none":
+            join_batch_norms(self.trained)
+        if world.parallel == "ddp":
+            self.runner = replicate(self.trained, device)
+        elif world.parallel == "fsdp":
+            if not all(stage.train_encoder for stage in config.stages):
+                raise ConfigError("--parallel fsdp: expected stages that train the encoder, got one that freezes it")
+            shard_parameters(self.trained, vit_blocks(self.trained), device)
+        self.model = task.model
+        groups = _groups(self.trained, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
         self.ema = Ema(self.model, config.ema)
-        self.step = 0
-        self._stop = False
+        self.step = config.first_step
+        self._signalled = self._leaving = False
         self._bad = 0
 
     @property
@@ -118,83 +99,95 @@ class Trainer:
     def run(self) -> Path:
         """Train from the last checkpoint in `out`, or from the start; returns the exported weights.
 
-        SIGTERM and Ctrl-C finish the step, save and leave; a second Ctrl-C leaves at once.
+        SIGTERM and Ctrl-C, in any of the processes, finish the step, save and leave; a second Ctrl-C leaves at once.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        if self._run_path.exists():
-            self.step = load_run(self._run_path, self.trained, self.ema, self.optimizer)
-        self._stop, self._bad = False, 0
+        self._resume()
+        self._signalled = self._leaving = False
+        self._bad = 0
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._run_stages()
         except KeyboardInterrupt:
-            self._stop = True
+            if self.world.parallel != "none":
+                raise  # saving takes all processes
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self._save()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop and number == signal.SIGINT:
+        if self._signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._stop = True
+        self._signalled = True
 
     def _run_stages(self) -> None:
         first = 0
         for index, stage in enumerate(self.config.stages):
-            last = first + stage.steps
-            if self.step < last and not self._stop:
+            last = min(first + stage.steps, self.config.last_step)
+            if self.step < last and not self._leaving:
                 self._run_stage(stage, index, last)
-            first = last
+            first += stage.steps
 
     def _run_stage(self, stage: Stage, index: int, last: int) -> None:
+        self._prepare(stage)
+        stream = self._stream(stage, index, last)
+        meter = _Meter()
+        saved = time.monotonic()
+        bar = tqdm(
+            total=self.config.last_step,
+            initial=self.step,
+            desc=f"{self.task.name} {stage.side} px",
+            unit="step",
+            disable=not self.world.is_main,
+        )
+        for _ in range(self.step, last):
+            asked = time.monotonic()
+            batch = next(stream).to(self.device)
+            meter.waited += time.monotonic() - asked
+            meter.add(self._train_step(batch))
+            self.step += 1
+            bar.update()
+            if meter.counted == self.config.log_every or self.step == last:
+                means = meter.means(self.world)
+                self._log(stage, means)
+                bar.set_postfix(loss=f"{means.get('loss', math.nan):.3f}", mae=f"{means.get('mae', math.nan):.3f}")
+                meter = _Meter()
+            now = time.monotonic()
+            self._leaving, due = self.world.any(self._signalled, now - saved > self.config.checkpoint_seconds)
+            if due and not self._leaving:
+                self._save()
+                saved = now
+            if self._leaving:
+                break
+        bar.close()
+
+    def _prepare(self, stage: Stage) -> None:
+        """Bring the model to a stage's size and freeze what the stage freezes."""
         self.task.set_image_size(stage.side)
         encoder: Any = self.model.image_encoder
         self.model.train()
         encoder.train(stage.train_encoder)
         encoder.requires_grad_(stage.train_encoder)
-        stream = batches(self.source_of(stage, index), first=self.step, last=last, workers=self.config.workers)
-        saved = started = time.monotonic()
-        figures: dict[str, float] = {}
-        waited, counted, skipped = 0.0, 0, 0
-        bar = tqdm(total=self.config.steps, initial=self.step, desc=f"{self.task.name} {stage.side} px", unit="step")
-        for _ in range(self.step, last):
-            asked = time.monotonic()
-            batch = next(stream).to(self.device)
-            waited += time.monotonic() - asked
-            row = self._train_step(batch)
-            skipped += not row
-            for key, value in row.items():
-                figures[key] = figures.get(key, 0.0) + value
-            self.step += 1
-            counted += 1
-            bar.update()
-            now = time.monotonic()
-            if counted == self.config.log_every or self.step == last:
-                means = {key: value / (counted - skipped) for key, value in figures.items()}
-                if skipped:
-                    means["skipped"] = float(skipped)
-                seconds = (now - started) / counted
-                self._log(stage, {**means, "seconds": seconds, "waiting": waited / max(now - started, 1e-9)})
-                bar.set_postfix(loss=f"{means.get('loss', math.nan):.3f}", mae=f"{means.get('mae', math.nan):.3f}")
-                started, waited, figures, counted, skipped = now, 0.0, {}, 0, 0
-            if now - saved > self.config.checkpoint_seconds:
-                self._save()
-                saved = now
-            if self._stop:
-                break
-        bar.close()
 
-    def _train_step(self, batch: Any) -> dict[str, float]:
-        """One optimiser step; a loss that is not finite skips it, ten in a row end the run."""
+    def _stream(self, stage: Stage, index: int, last: int) -> Any:
+        """The batches that are left of a stage: this process's share of them."""
+        source = self.source_of(stage, index)
+        if self.world.size > 1:
+            source = part_of(source, self.world.rank, self.world.size)
+        workers = 0 if self.config.source == "sprites" else self.config.workers
+        return batches(source, first=self.step, last=last, workers=workers, pin=self.device.type == "cuda")
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; a loss that is not finite in any process skips it, ten in a row end the run."""
         statistics = [buffer.clone() for buffer in self.model.buffers()]  # a forward pass already moves them
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, figures = self.task.loss(batch, self.step / max(1, self.config.steps))
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)
-        if not bool(torch.isfinite(norm)):
+        figures = self._gradients(batch)
+        norm = float(whole(nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)))
+        (bad,) = self.world.any(not math.isfinite(norm))
+        if bad:
             self._bad += 1
             for buffer, value in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(value)
@@ -204,31 +197,92 @@ class Trainer:
         self._bad = 0
         self.optimizer.step()
         self.ema.update(self.model, self.step)
-        return {**figures, "norm": float(norm)}
+        return {**figures, "norm": norm}
+
+    def _gradients(self, batch: Batch) -> dict[str, float]:
+        """Forward and backward through all parts of a step; figures are means over the parts."""
+        parts, progress = self.config.accumulate, self.step / max(1, self.config.steps)
+        figures: dict[str, float] = {}
+        for index in range(parts):
+            part = batch if parts == 1 else batch.part(index, parts)
+            with gradients_stay_local(self.runner, index < parts - 1):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+                    loss, found = self.runner(part, progress)
+                (loss / parts).backward()
+            for name, value in found.items():
+                figures[name] = figures.get(name, 0.0) + value / parts
+        return figures
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero at the end of the run."""
-        if step < self.config.warmup:
-            return self.config.lr * (step + 1) / self.config.warmup
-        share = (step - self.config.warmup) / max(1, self.config.steps - self.config.warmup)
-        return self.config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        """See `TrainConfig.learning_rate`."""
+        return self.config.learning_rate(step)
 
     def _log(self, stage: Stage, figures: dict[str, float]) -> None:
+        if not self.world.is_main:
+            return
         row = {"step": self.step, "side": stage.side, "lr": self.learning_rate(self.step), **figures}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
 
+    def _resume(self) -> None:
+        folder, alone = latest_checkpoint(self.out), self.world.parallel == "none"
+        if alone and folder is not None and not self._run_path.exists():
+            raise CheckpointError(f"{folder}: begun by several processes; go on with --parallel ddp or fsdp")
+        if not alone and self._run_path.exists():
+            raise CheckpointError(f"{self._run_path}: begun by one process; go on with --parallel none, or elsewhere")
+        if alone and self._run_path.exists():
+            self.step = load_run(self._run_path, self.trained, self.ema, self.optimizer, identity=self.identity)
+        elif folder is not None:
+            self.step = load_distributed(folder, self.trained, self.ema, self.optimizer, identity=self.identity)
+
     def _save(self) -> Path:
-        save_run(self._run_path, self.trained, self.ema, self.optimizer, step=self.step)
+        state = (self.trained, self.ema, self.optimizer)
+        if self.world.parallel == "none":
+            save_run(self._run_path, *state, step=self.step, identity=self.identity)
+        else:
+            stage = self.config.stage_of(self.step)
+            save_distributed(
+                self.out, *state, step=self.step, stage=stage, identity=self.identity, world=self.world
+            )
         return self.export()
 
     def export(self) -> Path:
         """Write the averaged weights as float16, with the configuration for 1024-pixel inference."""
         path = self.out / "model.safetensors"
-        state: dict[str, Tensor] = self.ema.state_dict()
+        state = {name: whole(value) for name, value in self.ema.state_dict().items()}
         metadata = {**self.metadata, "step": str(self.step)}
-        save_checkpoint(path, state, config=self.task.config.to_dict(), metadata=metadata, dtype=torch.float16)
+        if self.world.is_main:
+            save_checkpoint(path, state, config=self.task.config.to_dict(), metadata=metadata, dtype=torch.float16)
+        self.world.wait()
         return path
+
+
+class _Meter:
+    """Figures of some steps in a row, and the time that they took."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._started = time.monotonic()
+        self.counted = self._skipped = 0
+        self.waited = 0.0
+
+    def add(self, figures: dict[str, float]) -> None:
+        """The figures of a step; none where it was skipped."""
+        self.counted += 1
+        self._skipped += not figures
+        for key, value in figures.items():
+            self._totals[key] = self._totals.get(key, 0.0) + value
+
+    def means(self, world: World) -> dict[str, float]:
+        """Means over steps and processes, seconds a step, and the share of them that went by waiting for data."""
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        figures = {**self._totals, "seconds": elapsed, "waiting": self.waited}
+        totals = {name: value / world.size for name, value in world.sums(figures).items()}
+        elapsed, waited = totals.pop("seconds"), totals.pop("waiting")
+        means = {name: value / (self.counted - self._skipped) for name, value in totals.items()}
+        if self._skipped:
+            means["skipped"] = float(self._skipped)
+        return {**means, "seconds": elapsed / self.counted, "waiting": waited / elapsed}
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from training.data.batches import Batch, MaskSource
 from training.tasks import SamTask, Task, ZimTask
 from zim.modeling.config import ZIM_TEST, ZimConfig
+from zim.modeling.image_encoder import ViTConfig
 
 SAM_TEST = dataclasses.replace(ZIM_TEST, architecture="sam", prompt_attention="none", pixel_decoder="sam")
 
@@ -39,7 +40,6 @@ def disc_batch(
         valid=torch.from_numpy(valid),
         coords=torch.from_numpy(corners[:, [1, 0, 2]].astype(np.float32)),
         labels=torch.tensor([[1, 2, 3]] * rows),
-        single_point=torch.zeros(rows, dtype=torch.bool),
         mask_source=mask_source,
     )
 
@@ -47,12 +47,25 @@ def disc_batch(
 class DiscSource(Dataset[Batch]):
     """Batch `step` out of nothing but `step`, as `BatchSource` promises; `at` hears of every step asked for."""
 
-    def __init__(self, at: Callable[[int], None] = lambda step: None) -> None:
-        self.at = at
+    def __init__(self, at: Callable[[int], None] = lambda step: None, images: int = 1) -> None:
+        self.at, self.images = at, images
 
     def __getitem__(self, step: int) -> Batch:
         self.at(step)
-        return disc_batch(step, images=1)
+        return disc_batch(step, images=self.images)
+
+
+VIT = ViTConfig(
+    embed_dim=16, depth=2, num_heads=2, global_attn_indexes=(1,), img_size=64, window_size=2, out_chans=256
+)
+VIT_TEST = ZimConfig(img_size=64, vit=VIT, transformer_mlp_dim=32, pixel_decoder="sam")
+"""A ViT model without batch normalisation: parts of a batch give exactly what the batch gives."""
+
+
+@pytest.fixture(scope="session")
+def vit_config() -> ZimConfig:
+    """A small ZIM around a ViT."""
+    return VIT_TEST
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +76,7 @@ def make_batch() -> Callable[..., Batch]:
 
 @pytest.fixture(scope="session")
 def make_source() -> Callable[..., DiscSource]:
-    """`make_source(at)`: an endless source of such batches."""
+    """`make_source(at, images=1)`: an endless source of such batches."""
     return DiscSource
 
 
@@ -73,15 +86,16 @@ def sam_config() -> ZimConfig:
     return SAM_TEST
 
 
+def small_task(name: str, seed: int = 0) -> Task:
+    """A fresh task with the weights of a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        task: Task = SamTask(SAM_TEST) if name == "sam" else ZimTask(VIT_TEST if name == "vit" else ZIM_TEST)
+    task.set_image_size(64)
+    return task
+
+
 @pytest.fixture(scope="session")
 def make_task() -> Callable[..., Task]:
-    """`make_task("zim" or "sam", seed=0)`: a fresh small task at 64 px."""
-
-    def make(name: str, seed: int = 0) -> Task:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            task: Task = ZimTask(ZIM_TEST) if name == "zim" else SamTask(SAM_TEST)
-        task.set_image_size(64)
-        return task
-
-    return make
+    """`make_task("zim", "sam" or "vit", seed=0)`: a fresh small task at 64 px."""
+    return small_task

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import zim
-from training import train_sam_baseline, train_zim
+from training import command, train_sam_baseline, train_zim
 from training.command import initialise
 from training.presets import PRESETS, SMOKE
 from training.tasks import SamTask
@@ -17,6 +18,7 @@ from training.trainer import Stage
 from zim.checkpoints import read_checkpoint, save_checkpoint
 from zim.evaluation.sam_baseline import build_sam_tiny
 from zim.modeling.config import ZIM_TEST, ZimConfig
+from zim.modeling.zim import build_zim
 
 QUICK = dataclasses.replace(SMOKE, stages=(Stage(steps=1, side=64, images=1, prompts=1, scenes=1),))
 
@@ -100,14 +102,16 @@ def test_photographs_need_a_stated_licence(
     train: Callable[..., tuple[int, str]], tmp_path: Path, photos: Path
 ) -> None:
     code, line = train("zim", "--photos", photos)
-    assert code == 1 and "--data-license: expected the licence that --segments and --photos put on" in line
+    assert code == 1 and "--data-license: expected the licence that --photos put on" in line
     own = tmp_path / "own"
     arguments = ("--cache", own, "--photos", photos)
     assert train("zim", *arguments, "--data-license", "research-only (data)", "--steps", 0)[0] == 0
     assert license_of(tmp_path / "zim") == "research-only (data)"
-    assert train("zim", "--steps", 0)[0] == 0  # goes on without photographs: the note stays
-    assert license_of(tmp_path / "zim") == "research-only (data)"
+    code, line = train("zim", "--steps", 0)
+    assert code == 1 and "begun with other options (photos: the run has 1, got 0)" in line
     start = tmp_path / "zim" / "model.safetensors"
+    assert train("zim", "--out", tmp_path / "plain", "--init", start, "--steps", 0)[0] == 0  # the note stays
+    assert license_of(tmp_path / "plain") == "research-only (data)"
     code, line = train("zim", "--out", tmp_path / "next", "--init", start, "--data-license", "Apache-2.0")
     assert code == 1 and "--data-license: expected 'research-only (data)'" in line and str(start) in line
     code, line = train("zim", "--out", tmp_path / "other", "--cache", own)  # scenes made of those photographs
@@ -127,6 +131,16 @@ def test_photographs_need_a_stated_licence(
         (["--workers", "-2"], "workers: expected at least 0, got -2"),
         (["--lr", "-1"], "lr: expected a positive number, got -1.0"),
         (["--seed", "-1"], "seed: expected at least 0, got -1"),
+        (["--accumulate", "2"], "images: expected a multiple of 2"),
+        (["--slice", "2/2"], "--slice 2/2: expected --init with the weights of the slice before, got none"),
+        (["--slice", "half"], "--slice: expected I/N, got 'half'"),
+        (["--shares", "scene=1"], "--shares: expected NAME=NUMBER with a name of scenes, segments"),
+        (["--shares", "mattes=1"], "shares: no source has a positive share"),
+        (["--mattes", "nowhere", "--data-license", "mine"], "nowhere: expected"),
+        (["--shards", "nowhere*.tar", "--data-license", "mine"], "files that match nowhere*.tar, found none"),
+        (["--sprites", "nowhere", "--data-license", "mine"], "--sprites: expected with presets that use sprites"),
+        (["--parallel", "ddp"], "--parallel ddp: expected a start by torchrun"),
+        (["--checkpoint-activations"], "--checkpoint-activations: expected a ViT model"),
     ],
 )
 def test_faults_are_one_line(
@@ -158,3 +172,84 @@ def test_fault_in_a_data_process_is_one_line(train: Callable[..., tuple[int, str
     arguments = ("--segments", folder, "--data-license", "mine", "--workers", 1, "--steps", 9)
     code, line = train("sam", *arguments)
     assert code == 1 and str(folder / "label" / "a.png") in line and "Traceback" not in line
+
+
+def test_own_mattes_fine_tune_shipped_weights_in_one_command(
+    train: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--preset fine_tune --init zim_tiny --mattes FOLDER`, with small weights in the place of the shipped ones."""
+    assert train("zim", "--out", tmp_path / "shipped", "--steps", 0)[0] == 0
+    shipped = tmp_path / "shipped" / "model.safetensors"
+    monkeypatch.setattr(command, "shipped_weights", lambda: {"zim_tiny": None})
+    monkeypatch.setattr(command, "shipped_weights_path", lambda name: shipped)
+    stage = dataclasses.replace(PRESETS["fine_tune"].stages[0], steps=2, side=64, images=2, prompts=1)
+    monkeypatch.setitem(PRESETS, "fine_tune", dataclasses.replace(PRESETS["fine_tune"], stages=(stage,), workers=0))
+    y, x = np.mgrid[:48, :64]
+    alpha = (np.clip(14 - np.hypot(x - 30, y - 24), 0, 1) * 255).astype(np.uint8)
+    for part, pixels in (("image", np.dstack([alpha] * 3)), ("alpha", alpha)):
+        (tmp_path / "mine" / part).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "mine" / part / "a.png")
+    mine = ("--preset", "fine_tune", "--init", "zim_tiny", "--mattes", tmp_path / "mine", "--shares", "mattes=1")
+    code, line = train("zim", *mine)
+    assert code == 1 and "--data-license: expected the licence that --mattes put on" in line
+    assert train("zim", *mine, "--data-license", "my own")[0] == 0
+    tuned = zim.load_model(tmp_path / "zim" / "model.safetensors", device="cpu").state_dict()
+    before = read_checkpoint(shipped).state_dict
+    learnt = [key for key, value in tuned.items() if value.is_floating_point() and "running_" not in key]
+    moved = max(float((tuned[key] - before[key]).abs().max()) for key in learnt)
+    assert 0 < moved < 0.05 and license_of(tmp_path / "zim") == "my own"
+
+
+def test_permissive_preset_takes_nothing_of_other_licences(
+    train: Callable[..., tuple[int, str]], tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "permissive", dataclasses.replace(QUICK, procedural_only=True))
+    given = ("--preset", "permissive")
+    assert train("zim", *given, "--out", tmp_path / "free")[0] == 0
+    assert license_of(tmp_path / "free") == "Apache-2.0"
+    code, line = train("zim", *given, "--photos", photos, "--data-license", "mine")
+    assert code == 1 and "--preset permissive: expected procedural scenes" in line
+    assert "alone, got --photos, --data-license mine" in line
+    tainted = tmp_path / "tainted.safetensors"
+    start = read_checkpoint(tmp_path / "free" / "model.safetensors")
+    save_checkpoint(tainted, start.state_dict, config=start.config, metadata={"license": "research-only (data)"})
+    code, line = train("zim", *given, "--init", tainted)
+    assert code == 1 and line.endswith(f"got {tainted} (research-only (data))")
+
+
+def test_vit_starts_from_a_sam_checkpoint(
+    train: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    vit_config: ZimConfig,
+) -> None:
+    """A `.pth` under SAM's own names fills what the two share; rate, model and licence reach the export."""
+    monkeypatch.setitem(train_zim.MODEL_CONFIGS, "vit_b", vit_config)
+    model = build_zim(vit_config)
+    names = {key.replace("image_encoder.backbone.", "image_encoder."): key for key in model.state_dict()}
+    pth = tmp_path / "sam_vit_b.pth"
+    torch.save({sam: model.state_dict()[own] for sam, own in names.items()}, pth)
+    assert train_zim.main(
+        ["--out", str(tmp_path / "vit"), "--preset", "smoke", "--model", "vit_b", "--init", str(pth), "--steps", "0"]
+    ) == 0
+    assert "initialised from SAM" in capsys.readouterr().out
+    made = read_checkpoint(tmp_path / "vit" / "model.safetensors")
+    key = "image_encoder.backbone.blocks.0.attn.qkv.weight"
+    torch.testing.assert_close(made.state_dict[key], model.state_dict()[key], rtol=1e-3, atol=1e-4)
+    assert made.metadata["model"] == "vit_b"
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_within_their_promises(name: str) -> None:
+    """Slices of tiny_gpu meet, paper_vit_b is the paper's, permissive is closed, the first one stays as it was."""
+    config = PRESETS[name]
+    if name == "paper_vit_b":
+        assert (config.steps, config.lr, config.stages[0].side) == (500_000, 1e-5, 1024)
+    if name == "tiny_gpu":
+        halves = [dataclasses.replace(config, slice=(i, 2)) for i in (1, 2)]
+        assert halves[0].last_step == halves[1].first_step and halves[1].last_step == config.steps
+        assert config.source == "sprites"
+    if name == "tiny_cpu_first":
+        assert [stage.steps for stage in config.stages] == [450, 560, 60] and config.lr == 5e-4
+    assert config.procedural_only == (name == "permissive")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from training.data.batches import Batch
 from training.tasks import LABEL_LOGIT, Task, ZimTask, decode_sam_batch, resized, resized_inside
+from zim.errors import ConfigError
 from zim.modeling.config import ZIM_TEST
 
 MakeBatch = Callable[..., Batch]
@@ -60,7 +61,7 @@ class Recorder:
         return fill.expand(len(coords), 4, self.side, self.side), torch.zeros(len(coords), 4)
 
 
-@pytest.mark.parametrize("mask_source", ["none", "first_pass", "label", "label_only"])
+@pytest.mark.parametrize("mask_source", ["none", "first_pass", "correction", "label", "label_only"])
 def test_mask_inputs_are_what_the_batch_asks_for(
     make_task: MakeTask, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, mask_source: str
 ) -> None:
@@ -70,20 +71,24 @@ def test_mask_inputs_are_what_the_batch_asks_for(
     batch = make_batch(3, mask_source=mask_source)
     task.answer(batch)
     coords, labels, masks = recorder.calls[-1]
-    assert len(recorder.calls) == (2 if mask_source == "first_pass" else 1)
+    assert len(recorder.calls) == (2 if mask_source in ("first_pass", "correction") else 1)
     if mask_source == "none":
         assert masks is None
-    elif mask_source == "first_pass":
+    elif mask_source in ("first_pass", "correction"):
         assert recorder.calls[0][2] is None and masks is not None
         assert masks.shape == (4, 1, 16, 16) and bool((masks == 32).all())  # token 0, held within +-32
     else:
         share = batch.coarse.view(4, 16, 4, 16, 4).float().mean((2, 4)) / 255
         torch.testing.assert_close(masks, ((2 * share - 1) * LABEL_LOGIT)[:, None])
-    assert labels.shape[1] == coords.shape[1] == (0 if mask_source == "label_only" else 3)
+    assert labels.shape[1] == coords.shape[1] == {"label_only": 0, "correction": 4}.get(mask_source, 3)
+    if mask_source == "correction":  # all is answered with the object: what is too much gets a negative click
+        assert labels[:, 3].tolist() == [0] * 4
+        at = coords[:, 3].round().long()
+        assert all(int(batch.alpha[row, y, x]) < 200 for row, (x, y) in enumerate(at.tolist()))
 
 
 @pytest.mark.parametrize("name", ["zim", "sam"])
-@pytest.mark.parametrize("mask_source", ["none", "first_pass", "label", "label_only"])
+@pytest.mark.parametrize("mask_source", ["none", "first_pass", "correction", "label", "label_only"])
 def test_every_mask_source_trains(make_task: MakeTask, make_batch: MakeBatch, name: str, mask_source: str) -> None:
     task = make_task(name)
     loss, figures = task.loss(make_batch(4, mask_source=mask_source), 0.5)
@@ -164,3 +169,43 @@ def test_resizing_inside_is_a_mean_over_the_counted_pixels() -> None:
     valid = torch.tensor([[[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]], dtype=torch.uint8)
     torch.testing.assert_close(resized_inside(maps, valid, 2)[0, 0], torch.tensor([[0.75, 0.0], [0.2, 0.0]]))
     torch.testing.assert_close(resized(maps, 2), F.avg_pool2d(maps[:, None].float() / 255, 2))
+
+
+@pytest.mark.parametrize("mask_source", ["none", "first_pass"])
+def test_bfloat16_step_is_close_to_float32(make_task: MakeTask, make_batch: MakeBatch, mask_source: str) -> None:
+    """All weights that learn in float32 learn in bfloat16, the decoder's too after a first pass without gradients."""
+    batch = make_batch(9, mask_source=mask_source)
+    losses, gradients = [], []
+    for enabled in (False, True):
+        task = make_task("zim")
+        task.model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss, _ = task.loss(batch, 0.5)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({k: p.grad for k, p in task.model.named_parameters() if p.grad is not None})
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert gradients[0].keys() == gradients[1].keys()
+    whole = [torch.cat([g.flatten() for g in found.values()]) for found in gradients]
+    assert F.cosine_similarity(whole[0], whole[1], dim=0).item() > 0.98
+    assert all(g.dtype == torch.float32 for g in gradients[1].values())
+
+
+def test_vit_trains_without_contrast_and_at_its_own_size_only(make_task: MakeTask, make_batch: MakeBatch) -> None:
+    task = make_task("vit")
+    loss, figures = task.loss(make_batch(1, mask_source="correction"), 0.5)
+    loss.backward()
+    assert figures["contrast"] == 0 and not list(task.contrast.parameters())
+    with pytest.raises(ConfigError, match="side: expected 64, the only one that a ViT takes, got 128"):
+        task.set_image_size(128)
+
+
+@pytest.mark.parametrize("name", ["zim", "sam"])
+def test_loss_of_a_batch_is_the_mean_of_its_parts(make_task: MakeTask, make_batch: MakeBatch, name: str) -> None:
+    """What gradient accumulation and several processes rest on; batch statistics apart."""
+    task, batch = make_task(name), make_batch(10, images=4, mask_source="correction")
+    task.model.eval()
+    with torch.no_grad():
+        whole = task.loss(batch, 0.5)[0].item()
+        parts = [task.loss(batch.part(i, 2), 0.5)[0].item() for i in range(2)]
+    assert whole == pytest.approx(sum(parts) / 2, abs=2e-6)

@@ -1,8 +1,10 @@
 """The training loop: exact resuming, signals, skipped steps, frozen encoders, exports."""
 
+import dataclasses
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from zim.evaluation.sam_baseline import build_sam_tiny
 
 ONE = (Stage(steps=6, side=64, images=1, prompts=2),)
 TWO = (Stage(steps=4, side=64, images=1, prompts=2), Stage(steps=2, side=64, images=1, prompts=2, train_encoder=False))
+PAIRS = (Stage(steps=6, side=64, images=2, prompts=2),)
 EDGE = (Stage(steps=3, side=64, images=1, prompts=2, train_encoder=False), Stage(steps=3, side=64, images=1, prompts=2))
 
 
@@ -56,7 +59,7 @@ def make_trainer(
         return Trainer(
             make_task(name),
             settings,
-            lambda stage, index: make_source(at),
+            lambda stage, index: make_source(at, images=stage.images),
             out=tmp_path / out,
             device=torch.device("cpu"),
             metadata={"license": "research-only (data)"},
@@ -70,19 +73,28 @@ def raise_at(wanted: int, number: signal.Signals) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "stages"),
-    [("zim", signal.SIGTERM, TWO), ("sam", signal.SIGINT, ONE), ("zim", signal.SIGINT, EDGE)],
-    ids=["before_a_frozen_end", "one_stage", "on_the_boundary"],
+    ("name", "number", "stages", "config"),
+    [
+        ("zim", signal.SIGTERM, TWO, {}),
+        ("sam", signal.SIGINT, ONE, {}),
+        ("zim", signal.SIGINT, EDGE, {"bfloat16": True}),
+        ("zim", signal.SIGTERM, PAIRS, {"accumulate": 2}),
+    ],
+    ids=["before_a_frozen_end", "one_stage", "on_the_boundary", "accumulated"],
 )
 def test_stopping_and_resuming_changes_nothing(
-    make_trainer: Callable[..., Trainer], name: str, number: signal.Signals, stages: tuple[Stage, ...]
+    make_trainer: Callable[..., Trainer],
+    name: str,
+    number: signal.Signals,
+    stages: tuple[Stage, ...],
+    config: dict[str, Any],
 ) -> None:
-    whole = make_trainer(stages, name, out="whole")
+    whole = make_trainer(stages, name, out="whole", **config)
     whole.run()
-    first = make_trainer(stages, name, raise_at(2, number))  # while step 2 is being made; it is finished
+    first = make_trainer(stages, name, raise_at(2, number), **config)  # while step 2 is being made; it is finished
     first.run()
     assert first.step == 3
-    second = make_trainer(stages, name)
+    second = make_trainer(stages, name, **config)
     second.run()
     assert whole.step == second.step == 6
     assert differing(state_of(whole), state_of(second)) == []
@@ -185,6 +197,40 @@ def test_nine_bad_steps_are_survived_and_do_not_water_down_the_log(make_trainer:
     assert row["loss"] == pytest.approx(np.mean(losses), abs=1e-5)
 
 
+def test_share_of_waiting_is_logged(make_trainer: Callable[..., Trainer]) -> None:
+    """A source that sleeps is what the loop waits for; one that does not is not."""
+    shares = {}
+    for out, seconds in (("slow", 0.4), ("fast", 0.0)):
+        trainer = make_trainer(at=lambda step, seconds=seconds: time.sleep(seconds), out=out, log_every=6)
+        trainer.run()
+        (row,) = map(json.loads, (trainer.out / "log.jsonl").read_text().splitlines())
+        shares[out] = row["waiting"]
+        assert row["seconds"] * row["waiting"] >= seconds and 0 <= row["waiting"] <= 1
+    assert shares["slow"] > shares["fast"]
+
+
+def test_other_seed_is_refused_and_more_steps_are_not(make_trainer: Callable[..., Trainer]) -> None:
+    make_trainer().run()
+    with pytest.raises(CheckpointError, match="run.safetensors: begun with other options .seed: the run has 0, got 4"):
+        make_trainer(seed=4).run()
+    longer = make_trainer((dataclasses.replace(ONE[0], steps=7),))
+    longer.run()
+    assert longer.step == 7
+
+
+def test_slices_make_up_the_run(make_trainer: Callable[..., Trainer]) -> None:
+    """Each slice sees its own steps; a later one begins with a short warm-up of its own on the run's cosine."""
+    seen: list[int] = []
+    stages = (Stage(steps=3, side=64, images=1, prompts=2), Stage(steps=4, side=64, images=1, prompts=2))
+    for part in (1, 2):
+        trainer = make_trainer(stages, at=seen.append, out=f"slice{part}", slice=(part, 2), slice_warmup=2)
+        trainer.run()
+    assert seen == list(range(7)) and trainer.step == 7
+    whole = make_trainer(stages)
+    rates = [trainer.learning_rate(step) / whole.learning_rate(step) for step in (3, 4, 5)]
+    assert rates == pytest.approx([0.5, 1, 1])
+
+
 def test_learning_rate_is_a_ramp_and_a_cosine(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer((Stage(steps=60, side=64, images=1, prompts=2),) * 2, lr=4.0, warmup=20)
     ramp = [trainer.learning_rate(step) for step in range(20)]
@@ -197,10 +243,10 @@ def test_learning_rate_is_a_ramp_and_a_cosine(make_trainer: Callable[..., Traine
 @pytest.mark.parametrize("name", ["zim", "sam"])
 def test_frozen_encoder_keeps_weights_and_batch_statistics(make_trainer: Callable[..., Trainer], name: str) -> None:
     start = Stage(steps=2, side=64, images=1, prompts=2)
-    make_trainer((start,), name).run()
+    make_trainer((start,), name, weight_decay=0.5).run()
     frozen = Stage(steps=3, side=64, images=1, prompts=2, train_encoder=False)
     trainer = make_trainer((start, frozen), name, weight_decay=0.5)
-    before = make_trainer((start,), name)
+    before = make_trainer((start,), name, weight_decay=0.5)
     before.run()  # loads the same checkpoint, finished
     trainer.run()
     moved = {key for key in differing(_model(before), _model(trainer))}
@@ -305,6 +351,8 @@ def test_interrupted_save_keeps_the_old_state(tmp_path: Path, monkeypatch: pytes
         ({"workers": -1}, "workers: expected at least 0, got -1"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),
         ({"log_every": 0}, "log_every: expected at least 1, got 0"),
+        ({"accumulate": 0}, "accumulate: expected at least 1, got 0"),
+        ({"slice": (3, 2)}, "slice: expected I/N with 1 <= I <= N, got 3/2"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, Any], text: str) -> None:

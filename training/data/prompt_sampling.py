@@ -1,4 +1,7 @@
-"""Prompts for training: boxes and points drawn from a matte the way people would give them."""
+"""Prompts for training: boxes and points drawn from a matte the way people would give them.
+
+Scribbles are drawn in `scribbles.py`, correction clicks in `training/corrections.py`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +11,7 @@ import numpy as np
 
 from zim.errors import ConfigError, DataError
 
-PromptKind = Literal["box", "point", "points", "box+points"]
+PromptKind = Literal["box", "point", "points", "box+points", "scribble"]
 
 BOX_THRESHOLD = 0.3
 INSIDE_THRESHOLD = 0.5

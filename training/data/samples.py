@@ -1,5 +1,6 @@
 """One training sample: a square padded image and several targets in it, from scenes, labelled photos, or both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -111,6 +112,22 @@ def photo_sample(photo: LabelledPhoto, *, side: int, count: int, rng: np.random.
             alpha = _flipped(alpha, window.out_hw, flip)
             targets.append(Target(alpha=alpha, coarse=(alpha > 0.5).astype(np.float32), weight=_trust(alpha)))
     return _finish(_flipped(window.cut(photo.image, side), window.out_hw, flip), window.out_hw, targets, rng)
+
+
+def matte_sample(
+    image: np.ndarray, mattes: Sequence[np.ndarray], *, side: int, count: int, rng: np.random.Generator
+) -> Sample | None:
+    """Up to `count` of a photograph's mattes, (H, W) float32 each, in a window around the first of them."""
+    window = _choose_window(mattes[0] > 0.5, side, rng)
+    flip = rng.random() < 0.5
+    targets = []
+    for matte in mattes[:count]:
+        alpha = window.cut(matte, side)
+        if _promptable(alpha):
+            alpha = _flipped(alpha, window.out_hw, flip)
+            coarse = synthesize_coarse_label(alpha, rng)
+            targets.append(Target(alpha=alpha, coarse=coarse, weight=np.ones_like(alpha)))
+    return _finish(_flipped(window.cut(image, side), window.out_hw, flip), window.out_hw, targets, rng)
 
 
 def pasted_sample(

@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 
 from training.data import batches as module
-from training.data.batches import Batch, BatchConfig, BatchSource, Sources, batches
+from training.data.batches import Batch, BatchConfig, BatchSource, PartSource, Shares, Sources, batches, part_of
 from training.data.scene_cache import SceneCache, save_scene
 from training.data.scene_photos import PhotoPool
 from training.data.scenes import GENERATOR_VERSION, Scene, SceneObject
 from training.data.segments import SegmentPool
-from zim.errors import DataError
+from zim.errors import ConfigError, DataError
 from zim.modeling.zim import PIXEL_MEAN, PIXEL_STD
 
 SIDE = 64
+ONLY_SEGMENTS = Shares(scenes=0, pasted=0)
 
 
 def disc(height: int, width: int, x: float, y: float, radius: float) -> np.ndarray:
@@ -72,6 +73,33 @@ def test_batch_depends_on_seed_and_step_alone(make_source: Callable[..., BatchSo
     assert not same(found[0], found[1]) and not same(found[0], make_source(seed=8)[3])
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_parts_of_processes_are_the_whole_batch(make_source: Callable[..., BatchSource], size: int) -> None:
+    """Each process makes its own images only, and they are those of the whole batch, prompts and padding included."""
+    source = make_source(images=4)
+    kinds = set()
+    for step in range(12):
+        whole = source[step]
+        for rank in range(size):
+            part = part_of(source, rank, size)[step]
+            assert len(part.image) == 4 // size and same(part, PartSource(source, rank, size)[step])
+        kinds.add(whole.mask_source)
+    assert len(kinds) > 2
+    with pytest.raises(ConfigError, match="images: expected a multiple of 3 .*, got 4"):
+        source.for_rank(0, 3)
+
+
+def test_every_kind_of_step_comes_up(make_source: Callable[..., BatchSource]) -> None:
+    """Pairs are two tokens wide, scribbles 33; those have points of both labels at times."""
+    widths, labels = set(), set()
+    for step in range(50):
+        batch = make_source(images=1, step_kinds=(0.5, 0, 0, 0.5))[step]
+        widths.add(batch.labels.shape[1])
+        if batch.labels.shape[1] == 33:
+            labels.update(batch.labels.unique().tolist())
+    assert widths == {2, 33} and labels == {-1, 0, 1}
+
+
 def test_source_travels_to_data_processes_that_are_not_forked(make_source: Callable[..., BatchSource]) -> None:
     source = make_source()
     assert same(pickle.loads(pickle.dumps(source))[2], source[2])
@@ -112,13 +140,12 @@ def test_layout_is_sams(make_source: Callable[..., BatchSource]) -> None:
             assert kept in (points, [*points, 2, 3])
             assert kept[len(points) :] or labels[len(kept) :]  # without a box at least one padding point
             assert not batch.coords[row][batch.labels[row] == -1].any()
-            assert not batch.single_point[row] or kept == [1]
 
 
 def test_padding_is_zero_after_normalisation(make_source: Callable[..., BatchSource]) -> None:
     seen = 0
     for step in range(10):
-        batch = make_source(shares=(0.0, 1.0, 0.0))[step]
+        batch = make_source(shares=ONLY_SEGMENTS)[step]
         for image, valid in zip(batch.image, batch.valid[::2], strict=True):
             assert not image[:, valid == 0].any()
             pixels = image * torch.tensor(PIXEL_STD).view(3, 1, 1) + torch.tensor(PIXEL_MEAN).view(3, 1, 1)
@@ -130,7 +157,7 @@ def test_padding_is_zero_after_normalisation(make_source: Callable[..., BatchSou
 
 
 def test_rows_of_an_image_repeat_its_targets_in_turn(make_source: Callable[..., BatchSource]) -> None:
-    batch = make_source(images=1, prompts=5, shares=(1.0, 0.0, 0.0))[0]
+    batch = make_source(images=1, prompts=5, shares=Shares(segments=0, pasted=0))[0]
     distinct = {row.numpy().tobytes() for row in batch.alpha}
     assert len(distinct) <= 2
     torch.testing.assert_close(batch.alpha[len(distinct) :], batch.alpha[: -len(distinct)], rtol=0, atol=0)
@@ -146,7 +173,8 @@ def test_shares_decide_the_source(sources: Sources, monkeypatch: pytest.MonkeyPa
             return _original(*args, **kwargs)
 
         monkeypatch.setattr(module, f"{name}_sample", counted)
-    source = BatchSource(sources, BatchConfig(images=10, prompts=1, side=SIDE, shares=(0.5, 0.0, 0.5)), seed=0)
+    shares = Shares(scenes=0.5, segments=0, pasted=0.5)
+    source = BatchSource(sources, BatchConfig(images=10, prompts=1, side=SIDE, shares=shares), seed=0)
     for step in range(6):
         source[step]
     assert calls["photo"] == 0 and calls["scene"] > 15 and calls["pasted"] > 15
@@ -158,7 +186,7 @@ def test_shares_decide_the_source(sources: Sources, monkeypatch: pytest.MonkeyPa
 
 def test_without_any_source_it_says_so(sources: Sources) -> None:
     with pytest.raises(DataError, match="no source has a positive share"):
-        BatchSource(Sources(scenes=sources.scenes), BatchConfig(shares=(0.0, 1.0, 0.0)), seed=0)
+        BatchSource(Sources(scenes=sources.scenes), BatchConfig(shares=ONLY_SEGMENTS), seed=0)
 
 
 def test_fault_in_a_data_process_names_the_file(sources: Sources, tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""Train a label converter: `python -m training.label_converter.train --out RUN`.
+
+Pairs come from procedural scenes and, with `--mattes`, from matte data sets; labels that are their own target (STL)
+from hard procedural objects and, with `--stl`, from sets of coarse objects. Interrupted runs go on with the same
+command.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import torch
+
+from zim.checkpoints import load_into, read_checkpoint
+from zim.devices import resolve_device
+from zim.errors import ConfigError, ZimError
+
+from ..command import OWN_LICENSE, RESEARCH_ONLY
+from ..data.scene_cache import SceneCache, first_training_seed
+from ..data.scene_photos import PhotoPool
+from ..readers import DATASETS, Quarantine, Reader, open_dataset
+from .batches import ConverterBatches, MixConfig
+from .builders import build_matting
+from .hiera_backbone import HieraBackbone
+from .loop import ConverterLoop, ConverterStage, LoopConfig
+from .matting import MaskGuidedMatting
+from .pairs import HardScenePairs, MattePairs, MixedPairs, PairSource, ScenePairs, SegmentPairs
+from .presets import PRESETS, Preset
+
+
+def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Options of `train` and `ablation`."""
+    options = argparse.ArgumentParser(prog=prog, description=description)
+    options.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
+    options.add_argument("--preset", choices=sorted(PRESETS), default="tiny_cpu")
+    options.add_argument("--init", type=Path, help="start from these weights (safetensors)")
+    options.add_argument("--backbone-weights", help="Hiera's weights: a folder, or a name on the Hugging Face hub")
+    options.add_argument("--photos", type=Path, nargs="+", default=[], help="photographs for the scenes' textures")
+    options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
+    options.add_argument(
+        "--mattes", nargs="+", default=[], metavar="NAME=FOLDER", help="matte data sets, for example am2k=DIR"
+    )
+    options.add_argument(
+        "--stl", nargs="+", default=[], metavar="NAME=FOLDER", help="sets of coarse objects, for example ade20k=DIR"
+    )
+    options.add_argument("--matte-share", type=float, default=0.7, help="of --mattes beside scenes (default 0.7)")
+    options.add_argument("--stl-set-share", type=float, default=0.5, help="of --stl beside hard scene objects (0.5)")
+    options.add_argument("--stl-share", type=float, help="of STL samples in all (default 0.25)")
+    options.add_argument("--no-sga", action="store_true", help="cut nothing out of labels and mattes")
+    options.add_argument("--no-stl", action="store_true", help="no sample whose target is its label")
+    options.add_argument("--data-license", help="licence of the weights; required with photographs or data sets")
+    options.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto")
+    options.add_argument("--threads", type=int, default=0, help="torch threads, 0: torch's default")
+    options.add_argument("--workers", type=int, help="data processes")
+    options.add_argument("--lr", type=float)
+    options.add_argument("--seed", type=int)
+    options.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="forward passes in bfloat16")
+    options.add_argument("--steps", type=int, nargs="+", help="steps of each stage instead of the preset's")
+    return options
+
+
+def loop_config(options: argparse.Namespace, preset: Preset) -> LoopConfig:
+    """The preset's loop with what the command line changes.
+
+    Raises:
+        ConfigError: `--steps` does not give one number a stage, or a number makes no sense.
+    """
+    names = ("lr", "seed", "workers", "bfloat16")
+    changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.threads < 0:
+        raise ConfigError(f"--threads: expected at least 0, got {options.threads}")
+    stages = preset.loop.stages
+    if options.steps:
+        if len(options.steps) != len(stages):
+            raise ConfigError(f"--steps: expected {len(stages)} numbers, one a stage, got {len(options.steps)}")
+        pairs = zip(stages, options.steps, strict=True)
+        changes["stages"] = tuple(dataclasses.replace(stage, steps=steps) for stage, steps in pairs)
+    return dataclasses.replace(preset.loop, **changes)
+
+
+def mix_config(options: argparse.Namespace) -> MixConfig:
+    """What samples are mixed of, as the command line says."""
+    mix = MixConfig() if options.stl_share is None else MixConfig(stl_share=options.stl_share)
+    if options.no_sga:
+        mix = dataclasses.replace(mix, sga=None)
+    return dataclasses.replace(mix, stl_share=0.0) if options.no_stl else mix
+
+
+def open_sets(specifications: Sequence[str], option: str) -> list[Reader]:
+    """The data sets of `NAME=FOLDER` arguments, training splits only.
+
+    Raises:
+        ConfigError: an argument has another form, or there is no such data set.
+        DataError: a folder does not hold that data set.
+    """
+    readers = []
+    for text in specifications:
+        name, separator, folder = text.partition("=")
+        if not separator or name not in DATASETS:
+            raise ConfigError(f"{option}: expected NAME=FOLDER with a name of {', '.join(DATASETS)}, got {text!r}")
+        trained = [split for split, use in DATASETS[name].SPLITS.items() if use.allowed]
+        split = trained[0] if len(trained) == 1 else None
+        readers.append(open_dataset(name, folder, split, for_training=True))
+    return readers
+
+
+def sources_of(
+    options: argparse.Namespace, config: LoopConfig, mix: MixConfig
+) -> Callable[[ConverterStage], ConverterBatches]:
+    """Batches of a stage."""
+    photos = PhotoPool(options.photos) if options.photos else None
+    quarantine = Quarantine(options.out / "quarantine.jsonl")
+    mattes = [MattePairs(reader=reader, quarantine=quarantine) for reader in open_sets(options.mattes, "--mattes")]
+    segments = [SegmentPairs(reader=reader, quarantine=quarantine) for reader in open_sets(options.stl, "--stl")]
+    for name, value in (("--matte-share", options.matte_share), ("--stl-set-share", options.stl_set_share)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name}: expected a number in [0, 1], got {value}")
+
+    def scenes_of(stage: ConverterStage) -> SceneCache:
+        size = stage.scene_size
+        first = first_training_seed(size)
+        return SceneCache(folder=options.cache, size=size, first=first, count=stage.scenes, photos=photos)
+
+    def source(stage: ConverterStage) -> ConverterBatches:
+        scenes = scenes_of(stage)
+        fine = _mixed(ScenePairs(scenes=scenes), mattes, options.matte_share)
+        stl = _mixed(HardScenePairs(scenes=scenes), segments, options.stl_set_share) if mix.stl_share else None
+        return ConverterBatches(fine, stl, mix, images=stage.images, side=stage.side, seed=config.seed)
+
+    for stage in config.stages:
+        scenes_of(stage).check_origin()
+    return source
+
+
+def _mixed(scenes: PairSource, others: Sequence[PairSource], share: float) -> PairSource:
+    """Scenes and data sets; the sets share `share` in proportion to one another."""
+    if not others:
+        return scenes
+    return MixedPairs(sources=[scenes, *others], weights=[1 - share, *[share / len(others)] * len(others)])
+
+
+def initialise(model: MaskGuidedMatting, options: argparse.Namespace) -> None:
+    """Load `--init` or `--backbone-weights` into a fresh model.
+
+    Raises:
+        CheckpointError: the weights are missing or of another model.
+        ConfigError: `--backbone-weights` without Hiera.
+    """
+    if options.init is not None:
+        load_into(model, read_checkpoint(options.init).state_dict)
+    elif options.backbone_weights is not None:
+        if not isinstance(model.backbone, HieraBackbone):
+            raise ConfigError("--backbone-weights: expected a preset with Hiera, such as paper_hiera")
+        model.backbone.load_pretrained(options.backbone_weights)
+
+
+def weights_license(options: argparse.Namespace) -> str:
+    """`--data-license`, else that of the weights it goes on from, else that of this project.
+
+    Raises:
+        ConfigError: photographs or data sets without a licence, or the note "research-only" would get lost.
+    """
+    stated: str | None = options.data_license
+    if not stated and (options.photos or options.mattes or options.stl):
+        raise ConfigError(
+            "--data-license: expected the licence that --photos, --mattes and --stl put on the weights, for example "
+            f"'{RESEARCH_ONLY} (data)', got none"
+        )
+    exported = options.out / "model.safetensors"
+    start = exported if exported.is_file() else options.init
+    earlier = OWN_LICENSE if start is None else read_checkpoint(start).metadata.get("license", OWN_LICENSE)
+    if stated and RESEARCH_ONLY in earlier and RESEARCH_ONLY not in stated:
+        raise ConfigError(f"--data-license: expected {earlier!r}, as {start} has, got {stated!r}")
+    return stated or earlier
+
+
+def _data_of(options: argparse.Namespace) -> dict[str, object]:
+    """What the command line says of data, for the identity of a run; folders may move."""
+    names = {option: [text.partition("=")[0] for text in getattr(options, option)] for option in ("mattes", "stl")}
+    return {"photos": bool(options.photos), **names, "shares": [options.matte_share, options.stl_set_share]}
+
+
+def train(options: argparse.Namespace, mix: MixConfig) -> Path:
+    """Run or go on with a training; returns the weights.
+
+    Raises:
+        ZimError: whatever is wrong with arguments, data or checkpoints.
+    """
+    preset = PRESETS[options.preset]
+    config = loop_config(options, preset)
+    license_ = weights_license(options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(config.seed)
+    model = build_matting(preset.architecture)
+    if not (options.out / "run.safetensors").exists():
+        initialise(model, options)
+    metadata = {
+        "model": f"label_converter_{preset.architecture.backbone}",
+        "license": license_,
+        "preset": json.dumps(dataclasses.asdict(config)),
+        "mix": json.dumps(dataclasses.asdict(mix)),
+        "date": datetime.date.today().isoformat(),
+    }
+    loop = ConverterLoop(
+        model,
+        preset.architecture,
+        config,
+        sources_of(options, config, mix),
+        out=options.out,
+        device=resolve_device(options.device),
+        metadata=metadata,
+        identity={"mix": dataclasses.asdict(mix), "data": _data_of(options)},
+    )
+    path = loop.run()
+    print(f"step {loop.step} of {config.steps}: weights in {path}")
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser("python -m training.label_converter.train", __doc__).parse_args(argv)
+    try:
+        train(options, mix_config(options))
+    except (ZimError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1:]  # a data process puts its traceback before it
+        print(f"{options.out}: error: {''.join(reason)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
