@@ -315,7 +315,7 @@ def test_command_writes_table_json_markdown_and_figure(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "nothing"], "error: no such model"),
+        (["--models", "nothing"], "error: model nothing failed to load: no such model"),
         (["--models", "x", "--prompt", "circle"], "error: prompt rule: expected box, point or points:N"),
         (["--models", "x", "--limit", "0"], "error: limit: expected a number >= 1"),
         (["--models", "x", "--dataset", "micromat3k"], "expected data_list.txt or mattes"),
