@@ -31,8 +31,8 @@ TINY_CPU_MORE = TrainConfig(
     bfloat16=True,
 )
 """The CPU pair's continuation: `--init` the weights of either model. Between 1 h 45 min and 2 hours with one thread a
-model, side by side on two busy cores. ZIM had `--aux 1 0.05`, which left it unsure of objects at the end (L1 and
-gradient loss alone favour flat, grey answers where a model doubts): take `--aux 1 0.5`."""
+model, side by side on two busy cores. ZIM had `--aux 1 0.05` and was less sure of objects at the end
+than in the middle of the run; `--aux 1 0.5` is worth a try."""
 
 TINY_CPU = TrainConfig(
     stages=(
