@@ -7,6 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+try:
+    import fcntl
+except ImportError:  # Windows, which has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
 from zim.errors import DataError, ImageError, MissingDependencyError
 
 from .reader import Reader
@@ -122,10 +127,15 @@ def read_all(
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Append whole lines with one write; a line that a crash cut short is closed first."""
+    """Append whole lines with one write; a line that a crash cut short is closed first.
+
+    The lock keeps a line that another writer is in the middle of from being taken for such a one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # closing gives it back
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             data = b"\n" + data
