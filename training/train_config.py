@@ -6,6 +6,8 @@ from typing import Literal
 
 from zim.errors import ConfigError
 
+from .schedule import warmup_cosine
+
 SourceKind = Literal["scenes", "sprites"]
 
 
@@ -91,11 +93,7 @@ class TrainConfig:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero at the end of the run; later slices begin with a short warm-up."""
-        if step < self.warmup:
-            rate = self.lr * (step + 1) / self.warmup
-        else:
-            share = (step - self.warmup) / max(1, self.steps - self.warmup)
-            rate = self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        rate = warmup_cosine(step, lr=self.lr, warmup=self.warmup, steps=self.steps)
         if self.slice[0] > 1:
             rate *= min(1.0, (step - self.first_step + 1) / max(1, self.slice_warmup))
         return rate

@@ -22,6 +22,7 @@ from .distributed import World, gradients_stay_local, join_batch_norms, replicat
 from .distributed_state import latest_checkpoint, load_distributed, save_distributed
 from .run_identity import identity_of
 from .run_state import Ema, load_run, save_run
+from .schedule import parameter_groups
 from .tasks import Task
 from .train_config import Stage, TrainConfig
 
@@ -85,7 +86,7 @@ class Trainer:
                 raise ConfigError("--parallel fsdp: expected stages that train the encoder, got one that freezes it")
             shard_parameters(self.trained, vit_blocks(self.trained), device)
         self.model = task.model
-        groups = _groups(self.trained, config.weight_decay)
+        groups = parameter_groups(self.trained, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
         self.ema = Ema(self.model, config.ema)
         self.step = config.first_step
@@ -283,12 +284,3 @@ class _Meter:
         if self._skipped:
             means["skipped"] = float(self._skipped)
         return {**means, "seconds": elapsed / self.counted, "waiting": waited / elapsed}
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only."""
-    named = list(model.named_parameters())
-    return [
-        {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
-    ]

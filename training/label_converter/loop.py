@@ -18,14 +18,13 @@ from zim.checkpoints import save_checkpoint
 from zim.errors import ConfigError
 
 from ..run_state import Ema, load_run, save_run
-from ..trainer import NotFiniteError
+from ..schedule import parameter_groups, warmup_cosine
+from ..trainer import MAX_BAD_STEPS, NotFiniteError
 from .batches import ConverterBatch, ConverterBatches, stream
 from .config import ConverterConfig
 from .converter import normalised
 from .loss import ConverterLossConfig, converter_loss
 from .matting import MaskGuidedMatting
-
-MAX_BAD_STEPS = 10
 
 _DECISIVE = ("lr", "warmup", "weight_decay", "clip", "ema", "seed", "bfloat16", "loss")
 """Fields of `LoopConfig` that decide the result; the others decide time, memory and what is written."""
@@ -110,7 +109,8 @@ class ConverterLoop:
         self.identity: dict[str, Any] = json.loads(json.dumps(given))
         if device.type == "cpu":  # several times faster there
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(_groups(self.model, config.weight_decay), lr=config.lr, betas=(0.9, 0.98))
+        groups = parameter_groups(self.model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
         self.ema = Ema(self.model, config.ema)
         self.step = 0
         self._stop = False
@@ -207,10 +207,7 @@ class ConverterLoop:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero at the end of the run."""
-        if step < self.config.warmup:
-            return self.config.lr * (step + 1) / self.config.warmup
-        share = (step - self.config.warmup) / max(1, self.config.steps - self.config.warmup)
-        return self.config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return warmup_cosine(step, lr=self.config.lr, warmup=self.config.warmup, steps=self.config.steps)
 
     def _save(self) -> Path:
         save_run(self._run_path, self.model, self.ema, self.optimizer, step=self.step, identity=self.identity)
@@ -251,12 +248,3 @@ class _Log:
         """Append one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in row.items()}) + "\n")
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices and kernels only."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]

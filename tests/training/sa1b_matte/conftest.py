@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from training.convert_sa1b import main
 from training.label_converter.builders import build_matting
 from training.label_converter.config import TEST
 from training.sa1b_matte.from_labels import annotation_of
@@ -132,3 +133,11 @@ def command(converter_file: Path) -> Callable[..., list[str]]:
         return [*map(str, ("--input", root, "--output", output, "--model", converter_file)), *fixed, *map(str, more)]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory, mini_sa1b: Path, command: Callable[..., list[str]]) -> Path:
+    """`mini_sa1b`, converted in one process and without incident."""
+    output = tmp_path_factory.mktemp("reference") / "shards"
+    assert main(command(mini_sa1b, output, "--ray", "none")) == 0
+    return output

@@ -23,14 +23,6 @@ from zim.checkpoints import save_checkpoint
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, mini_sa1b: Path, command: Callable[..., list[str]]) -> Path:
-    """`mini_sa1b`, converted without incident."""
-    output = tmp_path_factory.mktemp("reference") / "shards"
-    assert main(command(mini_sa1b, output, "--ray", "none")) == 0
-    return output
-
-
 def manifest(output: Path) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads((output / "manifest.json").read_text())
     return stored

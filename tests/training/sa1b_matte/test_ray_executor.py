@@ -13,20 +13,11 @@ from typing import Any
 
 import pytest
 
-from training.convert_sa1b import main
 from training.sa1b_matte.ray_executor import RayExecutor, _gpu_share
 from zim.errors import ConfigError
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 RAY_KILLS = 3
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, mini_sa1b: Path, command: Callable[..., list[str]]) -> Path:
-    """`mini_sa1b`, converted in this process."""
-    output = tmp_path_factory.mktemp("reference") / "shards"
-    assert main(command(mini_sa1b, output, "--ray", "none")) == 0
-    return output
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
