@@ -51,9 +51,9 @@ Estimated, not run as a whole: at the rates measured with one thread (1.4 s a st
 
 TINY_GPU = TrainConfig(
     stages=(
-        Stage(steps=5000, side=256, images=64, prompts=3),
-        Stage(steps=2000, side=512, images=24, prompts=3),
-        Stage(steps=600, side=1024, images=8, prompts=3),
+        Stage(steps=2500, side=256, images=64, prompts=3),
+        Stage(steps=2000, side=512, images=32, prompts=3),
+        Stage(steps=600, side=1024, images=12, prompts=3),
     ),
     lr=1e-3,
     warmup=200,

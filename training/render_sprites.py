@@ -3,7 +3,10 @@
 import argparse
 import hashlib
 import json
+import multiprocessing
+import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +68,18 @@ class LibraryConfig:
 
 
 def render_library(
-    out: Path, config: LibraryConfig, *, photos: PhotoPool | None, segments: SegmentPool | None, origin: dict[str, Any]
+    out: Path,
+    config: LibraryConfig,
+    *,
+    photos: PhotoPool | None,
+    segments: SegmentPool | None,
+    origin: dict[str, Any],
+    workers: int = 0,
 ) -> dict[str, Any]:
     """Write a library; finished shards of an earlier try are kept. Returns the manifest.
 
-    origin: `license` and `sources` for the manifest.
+    origin: `license` and `sources` for the manifest. workers: processes, a shard each; 0 works in this one. The bytes
+    are the same with any number.
 
     Raises:
         DataError: `out` holds a library of other arguments, or a photograph cannot be read.
@@ -90,22 +100,11 @@ def render_library(
     sprites = [f"sprites_{k:04d}.npz" for k in range(-(-config.count // config.shard))]
     total = config.backgrounds + config.labelled
     pictures = [f"photos_{k:04d}.npz" for k in range(-(-total // config.shard))]
-    with tqdm(total=config.count + total, desc="library", unit="picture") as bar:
-        for number, name in enumerate(sprites):
-            rows = range(number * config.shard, min(config.count, (number + 1) * config.shard))
-            if not (out / name).exists():
-                made = []
-                for index in rows:
-                    made.append(_sprite(index, config, photos, segments))
-                    bar.update()
-                write_sprites(out / name, _stacked(made), config.quality)
-            else:
-                bar.update(len(rows))
-        for number, name in enumerate(pictures):
-            rows = range(number * config.shard, min(total, (number + 1) * config.shard))
-            if not (out / name).exists():
-                _write_photos(out / name, rows, config, photos, segments)
-            bar.update(len(rows))
+    left = [name for name in (*sprites, *pictures) if not (out / name).exists()]
+    done = config.count + total - sum(len(_rows_of(name, config)) for name in left)
+    with tqdm(total=config.count + total, initial=done, desc="library", unit="picture") as bar:
+        for name in _in_processes(_Shards(out, config, photos, segments), left, workers):
+            bar.update(len(_rows_of(name, config)))
     sizes = {name: (out / name).stat().st_size for name in (*sprites, *pictures)}
     manifest = {
         **recipe,
@@ -118,6 +117,49 @@ def render_library(
     }
     write_json_atomic(path, manifest)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """Writes a shard of the library by its name."""
+
+    out: Path
+    config: LibraryConfig
+    photos: PhotoPool | None
+    segments: SegmentPool | None
+
+    def __call__(self, name: str) -> str:
+        rows = _rows_of(name, self.config)
+        if name.startswith("photos"):
+            _write_photos(self.out / name, rows, self.config, self.photos, self.segments)
+        else:
+            made = [_sprite(index, self.config, self.photos, self.segments) for index in rows]
+            write_sprites(self.out / name, _stacked(made), self.config.quality)
+        return name
+
+
+def _rows_of(name: str, config: LibraryConfig) -> range:
+    """Sprites, or photographs, of a shard."""
+    kind, number = name.removesuffix(".npz").split("_")
+    total = config.backgrounds + config.labelled if kind == "photos" else config.count
+    first = int(number) * config.shard
+    return range(first, min(total, first + config.shard))
+
+
+def _in_processes(write: Callable[[str], str], names: Sequence[str], workers: int) -> Iterator[str]:
+    """`write` each, in any order; yields what is done."""
+    if workers == 0 or not names:
+        yield from map(write, names)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(names)), _start_worker) as pool:
+        yield from pool.imap_unordered(write, names)
+
+
+def _start_worker() -> None:
+    """One thread a process; Ctrl-C ends the process that waits for it, and the pool with it."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _sprite(index: int, config: LibraryConfig, photos: PhotoPool | None, segments: SegmentPool | None) -> Sprite:
@@ -192,6 +234,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--segments", type=Path, nargs="+", default=[], help="labelled photographs")
     options.add_argument("--data-license", help="licence that --photos and --segments bring; required then")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--workers", type=int, default=0, help="processes (0: this one)")
     options.add_argument("--shard", type=int, default=128, help="sprites or photographs to a file")
     return options
 
@@ -203,6 +246,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if (options.photos or options.segments) and not options.data_license:
             raise ConfigError("--data-license: expected the licence of --photos and --segments, got none")
+        if options.workers < 0:
+            raise ConfigError(f"--workers: expected at least 0, got {options.workers}")
         photos = PhotoPool(options.photos) if options.photos else None
         segments = SegmentPool(options.segments) if options.segments else None
         config = LibraryConfig(
@@ -220,7 +265,9 @@ def main(argv: list[str] | None = None) -> int:
             "license": options.data_license or OWN_LICENSE,
             "sources": describe_sources(sorted({*options.photos, *options.segments})),
         }
-        manifest = render_library(options.out, config, photos=photos, segments=segments, origin=origin)
+        manifest = render_library(
+            options.out, config, photos=photos, segments=segments, origin=origin, workers=options.workers
+        )
     except (ZimError, OSError, RuntimeError) as error:
         print(f"render_sprites: error: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zim.checkpoints import load_into
 from zim.errors import CheckpointError
@@ -31,11 +32,16 @@ class Ema:
     def update(self, model: nn.Module, step: int) -> None:
         """Fold the model in; early steps count more, so that the start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        groups: dict[type[Tensor], tuple[list[Tensor], list[Tensor]]] = {}  # FSDP's tensors are a kind of their own
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                self._average[name].lerp_(value, 1 - decay)
+                averages, values = groups.setdefault(type(value), ([], []))
+                averages.append(self._average[name])
+                values.append(value)
             else:
                 self._average[name].copy_(value)
+        for averages, values in groups.values():  # all at once: hundreds of launches less on a GPU
+            get_ema_multi_avg_fn(decay)(averages, values, None)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages, under the model's names."""

@@ -44,7 +44,7 @@ class TaskLoss(nn.Module):
         self.model, self.contrast = task.model, task.contrast
         self._task = task
 
-    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Task.loss`."""
         return self._task.loss(batch, progress)
 
@@ -75,7 +75,7 @@ class Trainer:
             share_of(stage.images, 0, world.size * config.accumulate)  # refused before anything is built
         self.trained = TaskLoss(task).to(device)
         self.runner: nn.Module = self.trained
-        if device.type == "cpu" and world.parallel != "fsdp":  # several times faster there
+        if device.type in task.channels_last and world.parallel != "fsdp":
             task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if world.parallel != "none":
             join_batch_norms(self.trained)
@@ -179,15 +179,15 @@ class Trainer:
         workers = 0 if self.config.source == "sprites" else self.config.workers
         return batches(source, first=self.step, last=last, workers=workers, pin=self.device.type == "cuda")
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
+    def _train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step; a loss that is not finite in any process skips it, ten in a row end the run."""
         statistics = [buffer.clone() for buffer in self.model.buffers()]  # a forward pass already moves them
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         figures = self._gradients(batch)
-        norm = float(whole(nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)))
-        (bad,) = self.world.any(not math.isfinite(norm))
+        norm = whole(nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip))
+        (bad,) = self.world.any(not math.isfinite(float(norm)))
         if bad:
             self._bad += 1
             for buffer, value in zip(self.model.buffers(), statistics, strict=True):
@@ -200,10 +200,10 @@ class Trainer:
         self.ema.update(self.model, self.step)
         return {**figures, "norm": norm}
 
-    def _gradients(self, batch: Batch) -> dict[str, float]:
+    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Forward and backward through all parts of a step; figures are means over the parts."""
         parts, progress = self.config.accumulate, self.step / max(1, self.config.steps)
-        figures: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         for index in range(parts):
             part = batch if parts == 1 else batch.part(index, parts)
             with gradients_stay_local(self.runner, index < parts - 1):
@@ -211,7 +211,7 @@ class Trainer:
                     loss, found = self.runner(part, progress)
                 (loss / parts).backward()
             for name, value in found.items():
-                figures[name] = figures.get(name, 0.0) + value / parts
+                figures[name] = figures[name] + value / parts if name in figures else value / parts
         return figures
 
     def learning_rate(self, step: int) -> float:
@@ -262,22 +262,23 @@ class _Meter:
     """Figures of some steps in a row, and the time that they took."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, float] = {}
+        self._totals: dict[str, Tensor] = {}
         self._started = time.monotonic()
         self.counted = self._skipped = 0
         self.waited = 0.0
 
-    def add(self, figures: dict[str, float]) -> None:
-        """The figures of a step; none where it was skipped."""
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """The figures of a step, scalars on any device; none where it was skipped."""
         self.counted += 1
         self._skipped += not figures
         for key, value in figures.items():
-            self._totals[key] = self._totals.get(key, 0.0) + value
+            self._totals[key] = self._totals[key] + value if key in self._totals else value.double()
 
     def means(self, world: World) -> dict[str, float]:
         """Means over steps and processes, seconds a step, and the share of them that went by waiting for data."""
+        totals = {key: float(value) for key, value in self._totals.items()}
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        figures = {**self._totals, "seconds": elapsed, "waiting": self.waited}
+        figures = {**totals, "seconds": elapsed, "waiting": self.waited}
         totals = {name: value / world.size for name, value in world.sums(figures).items()}
         elapsed, waited = totals.pop("seconds"), totals.pop("waiting")
         means = {name: value / (self.counted - self._skipped) for name, value in totals.items()}

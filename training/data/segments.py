@@ -1,5 +1,7 @@
 """Photographs with human segmentation labels: regions of them are the micro-level labels to train on."""
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from zim.errors import DataError, MissingDependencyError
+from zim.errors import ConfigError, DataError, MissingDependencyError
 from zim.image_io import read_image
 
 from .scene_photos import PHOTO_SUFFIXES
+
+REGIONS_FILE = "regions.json"
+"""Beside `image/` and `label/`: the fields of `RegionMix`, for example {"whole": 1, "single": 0, "objects": true}."""
 
 MIN_AREA = 0.001
 """Smallest region worth prompting, as a share of the photograph."""
@@ -23,19 +28,29 @@ class RegionMix:
 
     whole: everything labelled, as one object. single: all pixels of one id. component: one connected piece of an id.
     union: two to four ids together. Where ids are instances, `whole` is 0.
+    objects: regions are whole objects, which make sense on another background.
+
+    Raises:
+        ConfigError: a weight is negative or not finite, or all are 0.
     """
 
     whole: float = 0.0
     single: float = 1.0
     component: float = 1.0
     union: float = 1.0
+    objects: bool = False
+
+    def __post_init__(self) -> None:
+        weights = (self.whole, self.single, self.component, self.union)
+        if not all(0 <= weight < math.inf for weight in weights) or sum(weights) <= 0:
+            raise ConfigError(f"regions: expected weights of at least 0, one of them above, got {weights}")
 
 
 REGION_MIXES = {
-    "ccp": RegionMix(whole=2.0, single=1.0, component=0.7, union=0.8),
-    "davis_train": RegionMix(whole=1.0, single=0.0, component=0.3, union=0.0),
-    "fasseg": RegionMix(whole=1.5, single=1.0, component=0.5, union=0.7),
-    "feralcats": RegionMix(single=1.0, component=0.0, union=0.0),
+    "ccp": RegionMix(whole=2.0, single=1.0, component=0.7, union=0.8, objects=True),
+    "davis_train": RegionMix(whole=1.0, single=0.0, component=0.3, union=0.0, objects=True),
+    "fasseg": RegionMix(whole=1.5, single=1.0, component=0.5, union=0.7, objects=True),
+    "feralcats": RegionMix(single=1.0, component=0.0, union=0.0, objects=True),
     "camvid": RegionMix(single=0.3, component=1.0, union=0.0),
     "cwfid": RegionMix(whole=0.3, single=0.4, component=1.0, union=0.0),
     "bsds500": RegionMix(single=1.0, component=0.0, union=1.0),
@@ -141,7 +156,7 @@ class SegmentPool:
 
     def objects(self) -> Sequence[int]:
         """Indices of photographs in which a whole object is labelled."""
-        return [i for i, e in enumerate(self._entries) if e.mix.whole >= 1 or e.mix == REGION_MIXES["feralcats"]]
+        return [index for index, entry in enumerate(self._entries) if entry.mix.objects]
 
 
 def _by_set(entries: Sequence[_Entry], indices: Iterable[int]) -> list[list[int]]:
@@ -157,12 +172,24 @@ def _label_folders(root: Path) -> list[_Entry]:
     for label_folder in sorted(p for p in root.rglob("label") if p.is_dir()):
         candidates = sorted((label_folder.parent / "image").glob("*"))
         images = {path.stem: path for path in candidates if path.suffix.lower() in PHOTO_SUFFIXES}
-        mix = REGION_MIXES.get(label_folder.parent.name, RegionMix())
+        mix = _mix_of(label_folder.parent)
         for label in sorted(label_folder.glob("*.png")):
             if label.stem not in images:
                 raise DataError(f"segments: {label} has no photograph in {label_folder.parent / 'image'}")
             found.append(_Entry(images[label.stem], label, mix))
     return found
+
+
+def _mix_of(folder: Path) -> RegionMix:
+    """What the ids of a folder mean: its `regions.json`, else a known name, else any regions."""
+    path = folder / REGIONS_FILE
+    if not path.is_file():
+        return REGION_MIXES.get(folder.name, RegionMix())
+    try:
+        return RegionMix(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        names = ", ".join(RegionMix.__dataclass_fields__)
+        raise DataError(f"segments: {path}: expected an object with some of {names} ({error})") from error
 
 
 def _bsds(root: Path) -> list[_Entry]:
