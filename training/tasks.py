@@ -119,7 +119,7 @@ class ZimTask(PromptedTask):
     """
 
     name = "zim"
-    channels_last = ("cpu",)
+    channels_last: tuple[str, ...] = ("cpu",)
 
     def __init__(
         self, config: ZimConfig, loss: MatteLossConfig = MatteLossConfig(), labels: LabelKind = "matte"
@@ -166,7 +166,7 @@ class SamTask(PromptedTask):
     """SAM's own classes on coarse labels: focal + dice, the best of three masks, quality."""
 
     name = "sam"
-    channels_last = ("cpu", "cuda")
+    channels_last: tuple[str, ...] = ("cpu", "cuda")
 
     def __init__(self, config: ZimConfig) -> None:
         self.config = config

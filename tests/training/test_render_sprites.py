@@ -155,3 +155,15 @@ def test_device_generator_is_left_alone(rendered: Path) -> None:
     torch.manual_seed(0)
     DeviceBatchSource(load_library(rendered), BatchConfig(images=2, prompts=1, side=64), seed=0)[0]
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_several_processes_write_the_same_bytes(rendered: Path, photos: Path, tmp_path: Path) -> None:
+    data = ["--segments", str(photos), "--photos", str(photos), "--labelled", "2", "--data-license", "a test's"]
+    out = tmp_path / "parallel"
+    assert main(["--out", str(out), *ARGUMENTS, "--cutouts", "1", *data, "--workers", "2"]) == 0
+    assert contents(out) == contents(rendered)
+
+
+def test_negative_workers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "x"), *ARGUMENTS, "--workers", "-1"]) == 1
+    assert "--workers: expected at least 0, got -1" in capsys.readouterr().err

@@ -7,7 +7,9 @@ torch only; `training.render_sprites` writes it.
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ LEVELS = 5
 
 MAX_COMPONENTS = 255
 _PIXELS = "pixels_"
+_READERS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,16 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             }
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"sprites: {path} cannot be read ({error}); delete it to have it rendered again") from error
+
+
+def _read_ahead(paths: Sequence[Path]) -> Iterator[dict[str, np.ndarray]]:
+    """Shards in order, a few read ahead in threads: inflating them takes most of the time that a library takes."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        waiting = deque(pool.submit(_read, path) for path in paths[:_READERS])
+        for path in [*paths[_READERS:], *(None,) * min(_READERS, len(paths))]:
+            yield waiting.popleft().result()
+            if path is not None:
+                waiting.append(pool.submit(_read, path))
 
 
 def _pixels(arrays: Mapping[str, np.ndarray], device: torch.device) -> Tensor:
@@ -199,14 +212,12 @@ def load_library(folder: str | Path, device: torch.device | str = "cpu") -> Spri
     atlas, mean, photos, labels = [], [], [], []
     sprite_rows: list[dict[str, np.ndarray]] = []
     photo_rows: list[dict[str, np.ndarray]] = []
-    for name in manifest["sprite_shards"]:
-        arrays = _read(root / name)
+    for arrays in _read_ahead([root / name for name in manifest["sprite_shards"]]):
         planes, colour = _atlas(arrays, place)
         atlas.append(planes)
         mean.append(colour)
         sprite_rows.append(arrays)
-    for name in manifest["photo_shards"]:
-        arrays = _read(root / name)
+    for arrays in _read_ahead([root / name for name in manifest["photo_shards"]]):
         photos.append(_pixels(arrays, place))
         labels.append(torch.from_numpy(arrays["labels"]).to(place))
         photo_rows.append(arrays)

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from training.data.segments import MIN_AREA, REGION_MIXES, LabelledPhoto, RegionMix, SegmentPool
-from zim.errors import DataError, ImageError
+from zim.errors import ConfigError, DataError, ImageError
 
 
 def label_map() -> np.ndarray:
@@ -183,3 +183,25 @@ def test_small_sets_are_not_drowned(tmp_path: Path) -> None:
     seen = [int(pool.draw(rng).labels.max()) for _ in range(2000)]
     assert np.mean(np.array(seen) == 2) == pytest.approx(0.25, abs=0.03)
     assert {int(pool.draw(rng, whole_objects=True).labels.max()) for _ in range(50)} == {1, 2}
+
+
+def test_regions_file_says_what_the_ids_mean(tmp_path: Path) -> None:
+    """Without it any regions are drawn, and no object to paste; with it only what it names."""
+    folder = write_folder(tmp_path)
+    assert SegmentPool(tmp_path).photo(0).mix == RegionMix() and not SegmentPool(tmp_path).objects()
+    (folder / "regions.json").write_text('{"whole": 1, "single": 0, "component": 0, "union": 0, "objects": true}')
+    pool = SegmentPool(tmp_path)
+    region = pool.photo(0).sample_region(np.random.default_rng(0))
+    assert region is not None and np.array_equal(region, label_map() > 0) and pool.objects() == [0]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"hole": 1}', '{"single": -1}', '{"single": "much"}', "{}x"])
+def test_damaged_regions_file_is_named(text: str, tmp_path: Path) -> None:
+    (write_folder(tmp_path) / "regions.json").write_text(text)
+    with pytest.raises(DataError, match=r"regions\.json: expected an object with some of whole"):
+        SegmentPool(tmp_path)
+
+
+def test_mix_without_any_weight_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected weights of at least 0, one of them above"):
+        RegionMix(single=0, component=0, union=0)
