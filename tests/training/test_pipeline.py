@@ -19,6 +19,7 @@ from training.evaluate import main as evaluate
 from training.label_converter.train import main as train_converter
 from training.sa1b_matte.from_labels import main as pack_labels
 from zim.checkpoints import read_checkpoint
+from zim.registry import shipped_weights_path
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -97,7 +98,7 @@ def test_every_label_becomes_a_soft_matte(labels: Path, shards: Path) -> None:
 
 
 def test_two_processes_train_on_the_shards(trained: Path) -> None:
-    checkpoint, start = read_checkpoint(trained / "model.safetensors"), ROOT / "zim" / "weights" / "zim_tiny.safetensors"
+    checkpoint, start = read_checkpoint(trained / "model.safetensors"), shipped_weights_path("zim_tiny")
     assert checkpoint.metadata["license"] == "research-only (a test)" and checkpoint.metadata["step"] == "6"
     before = read_checkpoint(start).state_dict
     moved = [name for name, value in checkpoint.state_dict.items() if not value.equal(before[name])]
