@@ -20,9 +20,11 @@ from .distributed import PARALLEL, World, started_world
 from .distributed_state import latest_checkpoint
 from .presets import PRESETS
 from .sources import FOREIGN_DATA, data_options, open_data
-from .tasks import Task
+from .tasks import SamTask, ZimTask
 from .train_config import TrainConfig
 from .trainer import Trainer
+
+PairTask = ZimTask | SamTask
 
 OWN_LICENSE = "Apache-2.0"
 """Licence of weights that have seen procedural scenes only."""
@@ -93,7 +95,7 @@ def _slice(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def initialise(task: Task, path: Path) -> str:
+def initialise(task: PairTask, path: Path) -> str:
     """Load weights into a task's model: its own kind strictly, or the parts that SAM and ZIM share."""
     if path.suffix in SAM_SUFFIXES:
         if task.config.architecture != "zim":
@@ -173,7 +175,7 @@ def _handed_on(options: argparse.Namespace, config: TrainConfig) -> dict[str, st
     return found
 
 
-def run_training(task: Task, options: argparse.Namespace, *, details: dict[str, object] | None = None) -> int:
+def run_training(task: PairTask, options: argparse.Namespace, *, details: dict[str, object] | None = None) -> int:
     """Train, showing progress; SIGTERM and Ctrl-C save and leave, the same command goes on.
 
     details: further options of this command that decide the result.
@@ -192,7 +194,7 @@ def run_training(task: Task, options: argparse.Namespace, *, details: dict[str, 
 
 
 def _trainer(
-    task: Task, options: argparse.Namespace, details: dict[str, object], *, world: World, device: torch.device
+    task: PairTask, options: argparse.Namespace, details: dict[str, object], *, world: World, device: torch.device
 ) -> Trainer:
     options.init = start_weights(options.init)
     config = train_config(options)

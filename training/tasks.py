@@ -25,14 +25,24 @@ LABEL_LOGIT = 8.0
 """Coarse labels become mask inputs of plus and minus this."""
 
 
+class Describable(Protocol):
+    """A configuration that a checkpoint's metadata can hold."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+
+
 @runtime_checkable
 class Task(Protocol):
     """A model to train and the loss of a batch."""
 
     name: str
-    config: ZimConfig
     channels_last: tuple[str, ...]
     """Kinds of device on which the model trains faster in that memory format (measured)."""
+
+    @property
+    def config(self) -> Describable:
+        """The model's configuration."""
 
     @property
     def model(self) -> nn.Module:
@@ -42,10 +52,14 @@ class Task(Protocol):
     def contrast(self) -> nn.Module:
         """A loss with parameters of its own, trained along and not exported."""
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the model that a stage may freeze."""
+
     def set_image_size(self, side: int) -> None:
         """Expect padded frames of this side from now on."""
 
-    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch at `progress` in [0, 1] of the run, and figures for the log, scalars on its device."""
 
 
@@ -65,6 +79,12 @@ class PromptedTask:
 
     model: Any
     config: ZimConfig
+
+    @property
+    def encoder(self) -> nn.Module:
+        """See `Task`."""
+        encoder: nn.Module = self.model.image_encoder
+        return encoder
 
     def encode(self, image: Tensor) -> Any:
         """(I, 3, S, S) -> whatever `decode` wants."""

@@ -17,7 +17,7 @@ from zim.checkpoints import save_checkpoint
 from zim.errors import CheckpointError, ConfigError, ZimError
 
 from .acceleration import vit_blocks
-from .data.batches import Batch, StepSource, batches, part_of, share_of
+from .data.batches import StepSource, batches, part_of, share_of
 from .distributed import World, gradients_stay_local, join_batch_norms, replicate, shard_parameters, whole
 from .distributed_state import latest_checkpoint, load_distributed, save_distributed
 from .run_identity import identity_of
@@ -44,7 +44,7 @@ class TaskLoss(nn.Module):
         self.model, self.contrast = task.model, task.contrast
         self._task = task
 
-    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Task.loss`."""
         return self._task.loss(batch, progress)
 
@@ -166,7 +166,7 @@ class Trainer:
     def _prepare(self, stage: Stage) -> None:
         """Bring the model to a stage's size and freeze what the stage freezes."""
         self.task.set_image_size(stage.side)
-        encoder: Any = self.model.image_encoder
+        encoder = self.task.encoder
         self.model.train()
         encoder.train(stage.train_encoder)
         encoder.requires_grad_(stage.train_encoder)
@@ -179,7 +179,7 @@ class Trainer:
         workers = 0 if self.config.source == "sprites" else self.config.workers
         return batches(source, first=self.step, last=last, workers=workers, pin=self.device.type == "cuda")
 
-    def _train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def _train_step(self, batch: Any) -> dict[str, Tensor]:
         """One optimiser step; a loss that is not finite in any process skips it, ten in a row end the run."""
         statistics = [buffer.clone() for buffer in self.model.buffers()]  # a forward pass already moves them
         for group in self.optimizer.param_groups:
@@ -200,7 +200,7 @@ class Trainer:
         self.ema.update(self.model, self.step)
         return {**figures, "norm": norm}
 
-    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
+    def _gradients(self, batch: Any) -> dict[str, Tensor]:
         """Forward and backward through all parts of a step; figures are means over the parts."""
         parts, progress = self.config.accumulate, self.step / max(1, self.config.steps)
         figures: dict[str, Tensor] = {}

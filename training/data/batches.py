@@ -126,9 +126,12 @@ def share_of(images: int, index: int, count: int) -> range:
 
 @runtime_checkable
 class StepSource(Protocol):
-    """Where the batches of a stage come from: `source[step]`, the same for the same step whoever asks."""
+    """Where the batches of a stage come from: `source[step]`, the same for the same step whoever asks.
 
-    def __getitem__(self, step: int) -> Batch: ...
+    A batch has `to(device)` and `part(index, count)`, as `Batch` has.
+    """
+
+    def __getitem__(self, step: int) -> Any: ...
 
 
 @runtime_checkable
@@ -139,13 +142,13 @@ class SharedSource(StepSource, Protocol):
         """The same source, making the images of process `rank` of `size` only."""
 
 
-class PartSource(Dataset[Batch]):
+class PartSource(Dataset[Any]):
     """What one of several processes sees of a source that makes whole batches only."""
 
     def __init__(self, source: StepSource, rank: int, size: int) -> None:
         self.source, self.rank, self.size = source, rank, size
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Any:
         return self.source[step].part(self.rank, self.size)
 
 
@@ -315,7 +318,7 @@ def _bytes(maps: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack([(m * 255 + 0.5).astype(np.uint8) for m in maps]))
 
 
-def batches(source: StepSource, *, first: int, last: int, workers: int, pin: bool = False) -> Iterator[Batch]:
+def batches(source: StepSource, *, first: int, last: int, workers: int, pin: bool = False) -> Iterator[Any]:
     """Batches of steps `first`..`last - 1` in order, made by `workers` processes (0: in this one).
 
     pin: lay batches of data processes into memory that a GPU copies from while it computes.

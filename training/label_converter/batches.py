@@ -1,7 +1,5 @@
 """Batches for the converter's training: that of a step depends on the seed and the step alone."""
 
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -9,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from zim.errors import ConfigError, DataError
 
+from ..data.batches import share_of
 from ..data.samples import jitter_colours
 from .crops import CropWindow, cut_label, window_around
 from .pairs import Pair, PairSource
@@ -59,6 +58,16 @@ class ConverterBatch:
         """Every tensor on `device`."""
         tensors = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)  # type: ignore[arg-type]
+
+    def part(self, index: int, count: int) -> "ConverterBatch":
+        """Part `index` of `count` equal ones.
+
+        Raises:
+            ConfigError: `count` does not divide the number of crops.
+        """
+        span = share_of(len(self.images), index, count)
+        cut = {k: v[span.start : span.stop] for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **cut)  # type: ignore[arg-type]
 
 
 class ConverterBatches(Dataset[ConverterBatch]):
@@ -129,24 +138,3 @@ def _jittered(window: CropWindow, label: NDArray[np.bool_], mix: MixConfig, rng:
 def _turned(array: np.ndarray, quarters: int, flip: bool) -> np.ndarray:
     turned = np.rot90(array, quarters)
     return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
-
-
-def stream(source: ConverterBatches, *, first: int, last: int, workers: int) -> Iterator[ConverterBatch]:
-    """Batches of steps `first`..`last - 1` in order, made by `workers` processes (0: in this one)."""
-    return iter(
-        DataLoader(
-            source,
-            batch_size=None,
-            sampler=range(first, last),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_start_worker,
-            multiprocessing_context="spawn" if workers else None,  # forking a process whose OpenCV has threads hangs
-        )
-    )
-
-
-def _start_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop ends the workers
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

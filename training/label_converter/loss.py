@@ -40,8 +40,8 @@ GENTLE = ConverterLossConfig(gradient=(1.0, 10.0), cross_entropy=(4.0, 0.4))
 
 def converter_loss(
     mattes: Mattes, target: Tensor, config: ConverterLossConfig = ConverterLossConfig(), progress: float = 0.0
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch, and the finest level's figures for the log: "loss", "mae", "gradient", "mse".
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the finest level's figures for the log, scalars: "loss", "mae", "gradient", "mse".
 
     mattes: (N, 1, H, W) each. target: (N, 1, H, W) in [0, 1]. progress: in [0, 1] of the run.
     """
@@ -58,7 +58,7 @@ def converter_loss(
     with torch.no_grad():
         mse = (mattes.fine - target).square().mean()
     values = {"loss": loss, "mae": mae, "gradient": gradient, "mse": mse}
-    return loss, {name: float(value.detach()) for name, value in values.items()}
+    return loss, {name: value.detach() for name, value in values.items()}
 
 
 def _between(pair: tuple[float, float], progress: float) -> float:

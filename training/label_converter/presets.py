@@ -3,21 +3,23 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..train_config import TrainConfig
 from .config import HIERA_BASE_PLUS, TEST, TINY, ConverterConfig
-from .loop import ConverterStage, LoopConfig
-from .loss import GENTLE
+from .loss import GENTLE, ConverterLossConfig
+from .task import ConverterStage
 
 
 class Preset(NamedTuple):
     """A model and how it is trained."""
 
     architecture: ConverterConfig
-    loop: LoopConfig
+    run: TrainConfig
+    loss: ConverterLossConfig = ConverterLossConfig()
 
 
 TINY_CPU = Preset(
     TINY,
-    LoopConfig(
+    TrainConfig(
         stages=(
             ConverterStage(steps=10_000, side=96, images=16),
             ConverterStage(steps=5000, side=160, images=6, scenes=800, scene_size=512),
@@ -25,8 +27,8 @@ TINY_CPU = Preset(
         lr=1.5e-3,
         warmup=150,
         bfloat16=True,
-        loss=GENTLE,
     ),
+    GENTLE,
 )
 """From nothing, on procedural scenes: 0.13 s of processor time a step of the first stage (measured, bfloat16
 instructions), so about 35 minutes on one free core. The whole run has not been made yet. `--steps 900 250`, begun from
@@ -35,7 +37,7 @@ hard objects to 0.67: it moves and softens edges, and does not find strands yet.
 
 PAPER_HIERA = Preset(
     HIERA_BASE_PLUS,
-    LoopConfig(
+    TrainConfig(
         stages=(ConverterStage(steps=100_000, side=512, images=16, scenes=20_000, scene_size=512),),
         lr=1e-4,
         warmup=1000,
@@ -50,11 +52,12 @@ each matte data set and `--stl ade20k=FOLDER`."""
 
 SMOKE = Preset(
     TEST,
-    LoopConfig(
+    TrainConfig(
         stages=(
             ConverterStage(steps=3, side=64, images=2, scenes=3, scene_size=96),
             ConverterStage(steps=2, side=96, images=1, scenes=3, scene_size=96),
         ),
+        lr=1e-3,
         warmup=2,
         workers=0,
         log_every=2,

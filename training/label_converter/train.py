@@ -17,20 +17,23 @@ import cv2
 import torch
 
 from zim.checkpoints import load_into, read_checkpoint
-from zim.devices import resolve_device
 from zim.errors import ConfigError, ZimError
 
 from ..command import OWN_LICENSE, RESEARCH_ONLY
 from ..data.scene_cache import SceneCache, first_training_seed
 from ..data.scene_photos import PhotoPool
+from ..distributed import World, started_world
+from ..distributed_state import latest_checkpoint
 from ..readers import DATASETS, Quarantine, Reader, open_dataset
+from ..train_config import Stage, TrainConfig
+from ..trainer import Trainer
 from .batches import ConverterBatches, MixConfig
 from .builders import build_matting
 from .hiera_backbone import HieraBackbone
-from .loop import ConverterLoop, ConverterStage, LoopConfig
 from .matting import MaskGuidedMatting
 from .pairs import HardScenePairs, MattePairs, MixedPairs, PairSource, ScenePairs, SegmentPairs
 from .presets import PRESETS, Preset
+from .task import ConverterTask
 
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -55,6 +58,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--no-stl", action="store_true", help="no sample whose target is its label")
     options.add_argument("--data-license", help="licence of the weights; required with photographs or data sets")
     options.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto")
+    options.add_argument("--parallel", choices=("none", "ddp"), default="none", help="ddp: under torchrun")
+    options.add_argument("--accumulate", type=int, metavar="N", help="a step's crops in N parts, for less memory")
     options.add_argument("--threads", type=int, default=0, help="torch threads, 0: torch's default")
     options.add_argument("--workers", type=int, help="data processes")
     options.add_argument("--lr", type=float)
@@ -64,23 +69,23 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def loop_config(options: argparse.Namespace, preset: Preset) -> LoopConfig:
-    """The preset's loop with what the command line changes.
+def run_config(options: argparse.Namespace, preset: Preset) -> TrainConfig:
+    """The preset's run with what the command line changes.
 
     Raises:
         ConfigError: `--steps` does not give one number a stage, or a number makes no sense.
     """
-    names = ("lr", "seed", "workers", "bfloat16")
+    names = ("lr", "seed", "workers", "bfloat16", "accumulate")
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.threads < 0:
         raise ConfigError(f"--threads: expected at least 0, got {options.threads}")
-    stages = preset.loop.stages
+    stages = preset.run.stages
     if options.steps:
         if len(options.steps) != len(stages):
             raise ConfigError(f"--steps: expected {len(stages)} numbers, one a stage, got {len(options.steps)}")
         pairs = zip(stages, options.steps, strict=True)
         changes["stages"] = tuple(dataclasses.replace(stage, steps=steps) for stage, steps in pairs)
-    return dataclasses.replace(preset.loop, **changes)
+    return dataclasses.replace(preset.run, **changes)
 
 
 def mix_config(options: argparse.Namespace) -> MixConfig:
@@ -110,8 +115,8 @@ def open_sets(specifications: Sequence[str], option: str) -> list[Reader]:
 
 
 def sources_of(
-    options: argparse.Namespace, config: LoopConfig, mix: MixConfig
-) -> Callable[[ConverterStage], ConverterBatches]:
+    options: argparse.Namespace, config: TrainConfig, mix: MixConfig
+) -> Callable[[Stage, int], ConverterBatches]:
     """Batches of a stage."""
     photos = PhotoPool(options.photos) if options.photos else None
     quarantine = Quarantine(options.out / "quarantine.jsonl")
@@ -121,12 +126,12 @@ def sources_of(
         if not 0 <= value <= 1:
             raise ConfigError(f"{name}: expected a number in [0, 1], got {value}")
 
-    def scenes_of(stage: ConverterStage) -> SceneCache:
-        size = stage.scene_size
+    def scenes_of(stage: Stage) -> SceneCache:
+        size = stage.scene_size or stage.side
         first = first_training_seed(size)
         return SceneCache(folder=options.cache, size=size, first=first, count=stage.scenes, photos=photos)
 
-    def source(stage: ConverterStage) -> ConverterBatches:
+    def source(stage: Stage, index: int) -> ConverterBatches:
         scenes = scenes_of(stage)
         fine = _mixed(ScenePairs(scenes=scenes), mattes, options.matte_share)
         stl = _mixed(HardScenePairs(scenes=scenes), segments, options.stl_set_share) if mix.stl_share else None
@@ -191,36 +196,44 @@ def train(options: argparse.Namespace, mix: MixConfig) -> Path:
     Raises:
         ZimError: whatever is wrong with arguments, data or checkpoints.
     """
+    with started_world(options.parallel, options.device) as (world, device):
+        trainer = _trainer(options, mix, world, device)
+        path = trainer.run()
+    if world.is_main:
+        print(f"step {trainer.step} of {trainer.config.steps}: weights in {path}")
+    return path
+
+
+def _trainer(options: argparse.Namespace, mix: MixConfig, world: World, device: torch.device) -> Trainer:
     preset = PRESETS[options.preset]
-    config = loop_config(options, preset)
+    config = run_config(options, preset)
     license_ = weights_license(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
     model = build_matting(preset.architecture)
-    if not (options.out / "run.safetensors").exists():
+    if not (options.out / "run.safetensors").exists() and latest_checkpoint(options.out) is None:
         initialise(model, options)
+    loss = dataclasses.asdict(preset.loss)
     metadata = {
         "model": f"label_converter_{preset.architecture.backbone}",
         "license": license_,
-        "preset": json.dumps(dataclasses.asdict(config)),
+        "preset": json.dumps({**dataclasses.asdict(config), "loss": loss}),
         "mix": json.dumps(dataclasses.asdict(mix)),
         "date": datetime.date.today().isoformat(),
     }
-    loop = ConverterLoop(
-        model,
-        preset.architecture,
+    given = {"model": preset.architecture.to_dict(), "loss": loss, "mix": dataclasses.asdict(mix)}
+    return Trainer(
+        ConverterTask(model, preset.architecture, preset.loss),
         config,
         sources_of(options, config, mix),
         out=options.out,
-        device=resolve_device(options.device),
+        device=device,
         metadata=metadata,
-        identity={"mix": dataclasses.asdict(mix), "data": _data_of(options)},
+        world=world,
+        identity={**given, "data": _data_of(options)},
     )
-    path = loop.run()
-    print(f"step {loop.step} of {config.steps}: weights in {path}")
-    return path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +137,24 @@ def test_a_model_that_fails_on_a_scene_ends_it_with_one_line(
     given = ["--axis", "data", *ARGUMENTS[3:], "--out", str(tmp_path), "--heldout", str(finished / "heldout_64")]
     assert command.main([*given, "--cache", str(finished / "scenes")]) == 1
     assert "RuntimeError: broken" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_scene_with_nothing_to_click_on_is_left_out(finished: Path, tmp_path: Path) -> None:
+    """The figures are those of the other scenes alone."""
+    summaries = []
+    for name in ("faint", "missing"):
+        heldout = Path(shutil.copytree(finished / "heldout_64", tmp_path / name))
+        alpha = next(path for path in sorted((heldout / "fine" / "alpha").iterdir()))
+        if name == "faint":
+            cv2.imwrite(str(alpha), cv2.imread(str(alpha), cv2.IMREAD_GRAYSCALE) // 8)
+        else:
+            for part in ("alpha", "image"):
+                next((heldout / "fine" / part).glob(alpha.stem + ".*")).unlink()
+        out = tmp_path / f"{name}_out"
+        given = [*ARGUMENTS[:2], *ARGUMENTS[3:], "--out", str(out), "--heldout", str(heldout)]
+        assert command.main([*given, "--cache", str(finished / "scenes")]) == 0
+        summaries.append(summary_of(out / "image_to_token.json"))
+    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.parametrize(

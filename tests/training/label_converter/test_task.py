@@ -1,4 +1,4 @@
-"""The converter's training loop: it learns, resumes exactly, stops on a signal and guards against NaN."""
+"""The converter under the project's trainer: it learns, resumes exactly, stops on a signal, guards against NaN."""
 
 import json
 import math
@@ -15,21 +15,24 @@ from safetensors.torch import load_file
 
 from training.label_converter.config import TEST
 from training.label_converter.converter import load_converter
-from training.label_converter.loop import ConverterLoop, ConverterStage, LoopConfig
 from training.label_converter.loss import GENTLE, ConverterLossConfig, converter_loss
 from training.label_converter.matting import Mattes
-from training.trainer import NotFiniteError
+from training.label_converter.task import ConverterStage, ConverterTask
+from training.train_config import TrainConfig
+from training.trainer import NotFiniteError, Trainer
 from zim.errors import CheckpointError, ConfigError
 
 
-def _config(steps: int, **changes: Any) -> LoopConfig:
+def _config(steps: int, **changes: Any) -> TrainConfig:
     stages = (ConverterStage(steps=steps, side=64, images=2),)
-    return LoopConfig(stages=stages, **{"warmup": 2, "workers": 0, "log_every": 2, "lr": 3e-3, **changes})
+    return TrainConfig(stages=stages, **{"warmup": 2, "workers": 0, "log_every": 2, "lr": 3e-3, **changes})
 
 
-def _loop(model: Any, config: LoopConfig, source: Any, out: Path) -> ConverterLoop:
-    device = torch.device("cpu")
-    return ConverterLoop(model, TEST, config, lambda stage: source, out=out, device=device, metadata={"license": "x"})
+def _loop(
+    model: Any, config: TrainConfig, source: Any, out: Path, loss: ConverterLossConfig = ConverterLossConfig()
+) -> Trainer:
+    task, device = ConverterTask(model, TEST, loss), torch.device("cpu")
+    return Trainer(task, config, lambda stage, index: source, out=out, device=device, metadata={"license": "x"})
 
 
 def test_the_loss_is_the_paper_s_on_an_example() -> None:
@@ -46,7 +49,7 @@ def test_the_loss_is_the_paper_s_on_an_example() -> None:
 
 def test_it_learns(make_model: Callable, disc_batches: Any, tmp_path: Path) -> None:
     """Softer than the label, and right: nearer to the truth than the label itself."""
-    _loop(make_model(), _config(30, ema=0.8, lr=3e-2, loss=GENTLE), disc_batches, tmp_path).run()
+    _loop(make_model(), _config(30, ema=0.8, lr=3e-2), disc_batches, tmp_path, GENTLE).run()
     batch = disc_batches[1000]
     images, labels, truth = batch.images.numpy(), batch.labels.numpy(), batch.alphas.numpy() / 255
     trained = load_converter(tmp_path / "model.safetensors").refine(images, labels)
@@ -60,7 +63,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(make_model: Callable, disc
     loop = _loop(make_model(1), _config(6), disc_batches, tmp_path / "parts")
     stepped = loop._train_step
 
-    def stop_after_three(batch: Any) -> dict[str, float]:
+    def stop_after_three(batch: Any) -> dict[str, torch.Tensor]:
         row = stepped(batch)
         if loop.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -119,8 +122,21 @@ def test_another_model_s_run_is_refused(make_model: Callable, disc_batches: Any,
 
 def test_impossible_numbers_are_named() -> None:
     with pytest.raises(ConfigError, match="a side that 32 divides"):
-        ConverterStage(steps=1, side=100, images=1)
+        ConverterStage(steps=1, side=80, images=1)
     with pytest.raises(ConfigError, match="stages: expected at least one"):
-        LoopConfig(stages=())
+        TrainConfig(stages=())
     with pytest.raises(ConfigError, match="lr: expected a positive number"):
         _config(1, lr=0.0)
+
+
+def test_a_step_in_two_parts_has_the_gradient_of_the_whole(
+    make_model: Callable, disc_batches: Any, tmp_path: Path
+) -> None:
+    """The mean over equal parts is the mean over all crops, where no batch statistics are in between."""
+    gradients = []
+    for parts in (1, 2):
+        loop = _loop(make_model(), _config(1, accumulate=parts), disc_batches, tmp_path / str(parts))
+        loop.model.eval()
+        loop._gradients(disc_batches[0])
+        gradients.append(torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-7)
