@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import zim
@@ -26,14 +27,19 @@ CONFIG = TrainConfig(stages=STAGES, lr=5e-5, warmup=1, workers=0, log_every=1)
 pytestmark = pytest.mark.timeout(900)
 
 
+def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`two_processes.py ARGUMENTS` in so many processes."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    script = str(Path(__file__).with_name("two_processes.py"))
+    return subprocess.run([*launch, script, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes under torchrun have left; see two_processes.py."""
     out = tmp_path_factory.mktemp("two")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = str(Path(__file__).with_name("two_processes.py"))
-    done = subprocess.run([*launch, script, str(out)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = torchrun(2, str(out))
     assert (out / "results.json").is_file(), done.stderr[-6000:]
     return out
 
@@ -87,6 +93,18 @@ def test_two_processes_equal_one_with_twice_the_images(folder: Path, alone: Call
     torch.testing.assert_close(losses(folder / "ddp" / "whole"), losses(one.out), rtol=1e-5, atol=1e-5)
     assert_close(found, weights)
     assert any(key.endswith("running_var") for key in weights)
+
+
+def test_another_number_of_processes_goes_on(folder: Path, alone: Callable[..., Trainer]) -> None:
+    """Two processes make two steps and one makes two more: the weights of one process alone."""
+    done = torchrun(1, str(folder), "go_on")
+    assert (folder / "gone_on.safetensors").is_file(), done.stderr[-6000:]
+    with safe_open(folder / "gone_on.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["report"]) == {"processes": 1, "step": 4}
+    one = alone("zim")
+    state = run_tensors(one.trained, one.ema, one.optimizer)
+    weights = {k: v for k, v in state.items() if k.startswith(("model.", "ema."))}
+    assert_close({k: v for k, v in load_file(folder / "gone_on.safetensors").items() if k in weights}, weights)
 
 
 @pytest.mark.parametrize("kind", ["output", "input", "weight", "mean", "variance"])

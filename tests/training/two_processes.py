@@ -1,6 +1,7 @@
-"""What `test_distributed.py` starts twice, by torchrun: real training in two processes, results for it to compare.
+"""What `test_distributed.py` starts by torchrun: real training in two processes, results for it to compare.
 
-Every scene runs in both processes; the first writes what came out into the folder given.
+Every scene runs in both processes; the first writes what came out into the folder given. Started again with one process
+and `go_on`, it finishes a run that two have begun.
 """
 
 import dataclasses
@@ -133,11 +134,31 @@ def bad_step(folder: Path, world: World) -> dict[str, Any]:
     return {"figures": figures, "different": different(before, state_of(trainer))}
 
 
+def begin(folder: Path, world: World) -> None:
+    """Two of four steps, then a signal."""
+
+    def signalled(step: int) -> None:
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer_of(folder, world, "zim", signalled).run()
+
+
+def go_on(folder: Path) -> None:
+    """Finish in another number of processes what `begin` has left."""
+    with started_world("ddp", "cpu") as (world, _):
+        trainer = trainer_of(folder / "begun", world, "zim")
+        trainer.run()
+        report = {"processes": world.size, "step": trainer.step}
+        save_file(state_of(trainer), folder / "gone_on.safetensors", {"report": json.dumps(report)})
+
+
 def main(folder: Path) -> None:
     """All scenes; `results.json` appears last."""
     with started_world("ddp", "cpu") as (world, _):
         results: dict[str, Any] = {"joint_statistics": joint_statistics(world)}
         results["ddp"] = stop_and_go_on(folder / "ddp", world, "zim")
+        begin(folder / "begun", world)
         results["bad"] = bad_step(folder / "bad", world)
         accumulated = trainer_of(folder / "accumulated", world, "vit", accumulate=2)
         accumulated.run()
@@ -155,4 +176,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    (go_on if "go_on" in sys.argv else main)(Path(sys.argv[1]))
