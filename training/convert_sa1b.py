@@ -1,4 +1,4 @@
-"""Convert SA-1B's labels into mattes: `python -m training.convert_sa1b --input SHARDS --output SHARDS --model WEIGHTS`.
+"""Convert SA-1B's labels into mattes: `python -m training.convert_sa1b --input SHARDS --output SHARDS`.
 
 `training.sa1b_matte` says what comes out, how a conversion goes on after it was stopped, and what it costs.
 """
@@ -15,6 +15,7 @@ from types import FrameType
 
 from zim.errors import ConfigError, ZimError
 
+from .label_converter.shipped import SHIPPED, converter_weights
 from .sa1b_matte.benchmark import benchmark
 from .sa1b_matte.config import ConversionConfig, FilterRules
 from .sa1b_matte.cost import Workload, cost_table
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m training.convert_sa1b", description=__doc__)
     made.add_argument("--input", type=Path, required=True, help="SA-1B: a tar file, or a folder of them or of pairs")
     made.add_argument("--output", type=Path, help="folder of the shards; a conversion that is there goes on")
-    made.add_argument("--model", type=Path, help="weights of the label converter (safetensors)")
+    made.add_argument("--model", type=Path, default=SHIPPED, help=f"converter weights (default: the shipped {SHIPPED})")
     made.add_argument("--dry-run", action="store_true", help="print what would be done, and what it takes")
     made.add_argument(
         "--benchmark", type=int, nargs="+", metavar="N", help="convert into nowhere with N workers each, print rates"
@@ -170,8 +171,7 @@ def _run(options: argparse.Namespace) -> int:
         plan = make_plan(options.input, config)
         print(plan_text(plan, config, rate=options.rate, price=options.price))
         return 1 if plan.unreadable else 0
-    if options.model is None:
-        raise ConfigError("--model: expected the weights of a label converter, got none")
+    options.model = converter_weights(options.model)
     if options.benchmark:
         executors = {workers: executor_of(options, workers) for workers in options.benchmark}
         plan = make_plan(options.input, config)

@@ -6,6 +6,9 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from zim.checkpoints import read_checkpoint
 from zim.errors import ConfigError, ZimError
@@ -14,7 +17,15 @@ from zim.files import atomic_write, write_json_atomic
 from zim.modeling.config import ZimConfig
 from zim.modeling.zim import build_zim
 
-ARCHITECTURES = {"zim_tiny": "zim", "sam_tiny": "sam"}
+from .label_converter.builders import build_matting
+from .label_converter.config import ARCHITECTURE, ConverterConfig
+from .label_converter.shipped import FOLDER, SHIPPED
+
+ARCHITECTURES = {"zim_tiny": "zim", "sam_tiny": "sam", SHIPPED: ARCHITECTURE}
+FOLDERS = {SHIPPED: FOLDER}
+"""Models that do not lie with the package's other weights."""
+
+PACKAGE_WEIGHTS = Path(__file__).parent.parent / "zim" / "weights"
 MAX_BYTES = 12_000_000
 MAX_PARAMETERS = 6_000_000
 
@@ -27,10 +38,10 @@ def describe(name: str, path: Path) -> dict[str, str | int]:
         CheckpointError: the file cannot be read.
     """
     checkpoint = read_checkpoint(path)
-    config = ZimConfig.from_dict(checkpoint.config)
-    if name not in ARCHITECTURES or config.architecture != ARCHITECTURES[name]:
-        raise ConfigError(f"{name}: expected one of {ARCHITECTURES}, got architecture {config.architecture!r}")
-    model = build_zim(config) if config.architecture == "zim" else build_sam_tiny(config)
+    architecture = checkpoint.config.get("architecture")
+    if name not in ARCHITECTURES or architecture != ARCHITECTURES[name]:
+        raise ConfigError(f"{name}: expected one of {ARCHITECTURES}, got architecture {architecture!r}")
+    model = _built(checkpoint.config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     size = path.stat().st_size
     if parameters > MAX_PARAMETERS or size > MAX_BYTES:
@@ -45,22 +56,34 @@ def describe(name: str, path: Path) -> dict[str, str | int]:
     }
 
 
-def publish(weights: dict[str, Path], folder: Path) -> None:
-    """Copy weights into `folder` and enter them in its registry.json; other entries stay."""
+def _built(config: dict[str, Any]) -> nn.Module:
+    """The model of a checkpoint's configuration, with random weights."""
+    if config["architecture"] == ARCHITECTURE:
+        return build_matting(ConverterConfig.from_dict(config))
+    builder = build_zim if config["architecture"] == "zim" else build_sam_tiny
+    return builder(ZimConfig.from_dict(config))
+
+
+def publish(weights: dict[str, Path], folder: Path | None = None) -> None:
+    """Copy weights to where each belongs, or into `folder`, and enter them in the registry.json there.
+
+    Other entries stay.
+    """
     entries = {name: describe(name, path) for name, path in weights.items()}
-    registry_path = folder / "registry.json"
-    registry = json.loads(registry_path.read_text(encoding="utf-8")) if registry_path.exists() else {}
     for name, path in weights.items():
-        with atomic_write(folder / f"{name}.safetensors") as temporary:
+        place = folder or FOLDERS.get(name, PACKAGE_WEIGHTS)
+        registry_path = place / "registry.json"
+        registry = json.loads(registry_path.read_text(encoding="utf-8")) if registry_path.exists() else {}
+        with atomic_write(place / f"{name}.safetensors") as temporary:
             shutil.copyfile(path, temporary)
-    write_json_atomic(registry_path, {**registry, **entries})
+        write_json_atomic(registry_path, {**registry, name: entries[name]})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Copy weights into the package and enter their checksum, licence and size in its registry."""
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=main.__doc__)
-    parser.add_argument("weights", nargs="+", metavar="NAME=PATH", help="zim_tiny=... and sam_tiny=...")
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent.parent / "zim" / "weights")
+    parser.add_argument("weights", nargs="+", metavar="NAME=PATH", help=f"{', '.join(ARCHITECTURES)}=...")
+    parser.add_argument("--folder", type=Path, help="instead of the packages' own folders")
     options = parser.parse_args(argv)
     try:
         pairs = dict(item.split("=", 1) for item in options.weights if "=" in item)
@@ -70,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ZimError, OSError) as error:
         print(f"publish: error: {error}", file=sys.stderr)
         return 1
-    print(f"published {', '.join(pairs)} in {options.folder}")
+    print(f"published {', '.join(pairs)}")
     return 0
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from training import publish as publish_module
+from training.label_converter.builders import build_matting
+from training.label_converter.config import TEST
 from training.publish import main
 from zim.checkpoints import save_checkpoint
 from zim.modeling.config import ZIM_TEST, ZimConfig
@@ -52,3 +55,17 @@ def test_too_many_parameters_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     source = write_zim(tmp_path / "model.safetensors", big)
     assert main([f"zim_tiny={source}", "--folder", str(tmp_path / "weights")]) == 1
     assert "expected at most 6000000 parameters" in capsys.readouterr().err
+
+
+def test_a_converter_goes_to_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry there gets the entry; a ZIM under its name is refused."""
+    path = tmp_path / "converter.safetensors"
+    model = build_matting(TEST)
+    save_checkpoint(path, model.state_dict(), config=TEST.to_dict(), metadata={"license": "Apache-2.0"})
+    monkeypatch.setitem(publish_module.FOLDERS, "converter_tiny", tmp_path / "weights")
+    assert main([f"converter_tiny={path}"]) == 0
+    entry = json.loads((tmp_path / "weights" / "registry.json").read_text())["converter_tiny"]
+    assert entry["parameters"] == sum(p.numel() for p in model.parameters()) and entry["license"] == "Apache-2.0"
+    assert (tmp_path / "weights" / "converter_tiny.safetensors").read_bytes() == path.read_bytes()
+    zim = write_zim(tmp_path / "zim.safetensors")
+    assert main([f"converter_tiny={zim}"]) == 1

@@ -1,4 +1,4 @@
-"""Labels of a folder into mattes: `python -m training.label_converter.convert --model W --input DIR --output DIR`.
+"""Labels of a folder into mattes: `python -m training.label_converter.convert --input DIR --output DIR`.
 
 The input holds image/NAME.jpg + label/NAME.png (one id a pixel, 0 unlabelled), the output image/ + alpha/ with one
 pair an object. An interrupted run goes on with the same command.
@@ -17,11 +17,13 @@ from zim.errors import ConfigError, ZimError
 from ..readers import Quarantine
 from .converter import load_converter
 from .folder_conversion import ConversionConfig, convert_folder
+from .shipped import SHIPPED, converter_weights
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.label_converter.convert", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="weights of the converter (safetensors)")
+    model = f"converter weights (default: the shipped {SHIPPED})"
+    parser.add_argument("--model", type=Path, default=SHIPPED, help=model)
     parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="image/ + label/, at any depth")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="image/ + alpha/ are written here")
     parser.add_argument("--whole", action="store_true", help="everything labelled is one object")
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             margin=options.margin,
             batch_size=options.batch,
         )
-        result = convert_folder(load_converter(options.model, options.device), options.input, options.output, config)
+        converter = load_converter(converter_weights(options.model), options.device)
+        result = convert_folder(converter, options.input, options.output, config)
     except (ZimError, OSError) as error:
         print(f"convert: error: {error}", file=sys.stderr)
         return 1

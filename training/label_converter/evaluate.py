@@ -18,11 +18,13 @@ from zim.files import write_json_atomic
 from .backbone import TinyBackbone
 from .converter import MattingConverter, load_converter
 from .measure import as_json, measure, table
+from .shipped import SHIPPED, converter_weights
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.label_converter.evaluate", description=__doc__)
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help="weights of converters (safetensors)")
+    models = f"converter weights (default: the shipped {SHIPPED})"
+    parser.add_argument("--model", type=Path, nargs="+", default=[Path(SHIPPED)], help=models)
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="fine/ and coarse/ pairs")
     parser.add_argument("--limit", type=int, metavar="N", help="pairs of each kind (default: all)")
     parser.add_argument("--side", type=int, metavar="PX", help="of the crops, where the backbone takes any (tiny)")
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cv2.setNumThreads(1)
         runs = {}
         for number, path in enumerate(options.model):
-            converter = load_converter(path, options.device)
+            converter = load_converter(converter_weights(path), options.device)
             if options.side is not None:
                 converter = at_side(converter, options.side)
             picture = options.picture if number == 0 else None
