@@ -23,13 +23,21 @@ from torch import nn
 import zim
 import zim.cli
 import zim.protocol
+from zim.compat import as_segment_anything
+from zim.mask_prompts import mask_to_prompt
 from zim.modeling.zim import Zim
 from zim.predictor import ZimPredictor
 from zim.prompts import Prompt
+from zim.refinement import guided_filter, predict_alpha_flipped, refine_alpha
 
 RECORD = Path(__file__).with_name("api_surface.json")
 UPDATE = "python tests/test_api_surface.py --update"
 PARSERS: dict[str, tuple[str, Callable[[Any], argparse.ArgumentParser]]] = {
+    "python -m zim.as_sam": ("zim.as_sam", lambda module: module.parser()),
+    "python -m training.label_converter.train": (
+        "training.label_converter.train",
+        lambda module: module.parser("train", None),
+    ),
     "python -m training.train_zim": ("training.command", lambda module: module.parser("train_zim", None)),
     "python -m training.evaluate": ("training.evaluate", lambda module: module.parser()),
     "python -m training.ablation": ("training.ablation.__main__", lambda module: module.parser()),
@@ -110,11 +118,20 @@ def current_surface() -> dict[str, Any]:
     commands = options_of_typer(zim.cli.app)
     for command, (module, parser) in PARSERS.items():
         commands[command] = options_of_argparse(parser(importlib.import_module(module)))
+    beyond = {
+        "zim.mask_prompts.mask_to_prompt": mask_to_prompt,
+        "zim.refinement.guided_filter": guided_filter,
+        "zim.refinement.predict_alpha_flipped": predict_alpha_flipped,
+        "zim.refinement.refine_alpha": refine_alpha,
+        "zim.compat.as_segment_anything": as_segment_anything,
+    }
     return {
         "zim.__all__": sorted(zim.__all__),
-        "functions": {f"zim.{name}": parameters_of(getattr(zim, name)) for name in functions},
+        "functions": {f"zim.{name}": parameters_of(getattr(zim, name)) for name in functions}
+        | {name: parameters_of(function) for name, function in beyond.items()},
         "zim.zim_model_registry": sorted(zim.zim_model_registry),
         "zim.ZimPredictor": members_of(ZimPredictor),
+        "zim.ZimAutomaticMaskGenerator": members_of(zim.ZimAutomaticMaskGenerator),
         "zim.modeling.zim.Zim": members_of(Zim, without=nn.Module),
         "zim.protocol.Predictor": members_of(zim.protocol.Predictor),
         "zim.prompts.Prompt": members_of(Prompt),

@@ -27,6 +27,7 @@ HEAVY = {
     "torchvision",
     "transformers",
 }
+WEIGHTS = ("zim/weights/", "training/label_converter/weights/")
 WEIGHTS_LIMIT = 12_000_000
 PICTURE_LIMIT = 1_000_000
 GOLDEN_LIMIT = 200_000
@@ -95,7 +96,7 @@ def tracked_files() -> list[Path]:
 
 def binary_limit(name: str) -> int:
     """The largest size in bytes that a binary file of this name may have."""
-    if name.startswith("zim/weights/") and name.endswith(".safetensors"):
+    if name.startswith(WEIGHTS) and name.endswith(".safetensors"):
         return WEIGHTS_LIMIT
     if name.startswith("docs/") and name.endswith((".png", ".jpg", ".webp")):
         return PICTURE_LIMIT

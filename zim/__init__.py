@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "ZimAutomaticMaskGenerator": "zim.automatic_mask_generator",
     "ZimPredictor": "zim.predictor",
     "zim_model_registry": "zim.registry",
     "load_model": "zim.registry",
@@ -18,6 +19,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "ZimAutomaticMaskGenerator",
     "ZimPredictor",
     "__version__",
     "cutout",
@@ -31,6 +33,7 @@ __all__ = [
 if TYPE_CHECKING:
     from zim import cutout
     from zim.alpha import predict_alpha
+    from zim.automatic_mask_generator import ZimAutomaticMaskGenerator
     from zim.loading import load_predictor
     from zim.predictor import ZimPredictor
     from zim.registry import from_sam, load_model, zim_model_registry

@@ -5,11 +5,8 @@ line on standard error, `zim: error: ...`; `--debug` shows the traceback instead
 by the command that needs them, so that `zim --help` answers at once.
 """
 
-import os
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from zim import cli_auto, cli_download, cli_onnx
+from zim.cli_reports import FAILED, MISUSED, announce, complain, reported
 from zim.errors import ConfigError, ImageError, PromptError, ZimError
 
 if TYPE_CHECKING:
     from zim.matte_files import OutputOptions, PromptOptions
     from zim.protocol import Predictor
 
-FAILED, MISUSED = 1, 2
 MAX_NAMED = 5
 NUMBERS_OF = {"--box": 4, "--point": 3}
 
@@ -89,29 +87,11 @@ def _numbers(option: str, text: str) -> list[float]:
     return values
 
 
-@contextmanager
-def _reported(
-    debug: bool, code: int, kinds: tuple[type[BaseException], ...] = (ZimError, OSError)
-) -> Iterator[None]:
-    """Turn expected errors into one line and an exit code; with `debug`, let the traceback through."""
-    try:
-        yield
-    except kinds as error:
-        if debug:
-            raise
-        _complain(error)
-        raise typer.Exit(code) from error
-
-
-def _complain(error: BaseException | str) -> None:
-    typer.echo(f"zim: error: {' '.join(str(error).split())}", err=True)
-
-
 def _out_path(text: str) -> Path:
     """The path of `--out`; an empty one, which `Path` would take for the working directory, is misuse."""
     if text.strip():
         return Path(text)
-    _complain("--out: expected NAME.png or a folder (. for the working directory), got an empty name")
+    complain("--out: expected NAME.png or a folder (. for the working directory), got an empty name")
     raise typer.Exit(MISUSED)
 
 
@@ -156,7 +136,7 @@ def matte(
 
     Exit codes: 0 all written, 1 something failed, 2 wrong usage.
     """
-    with _reported(debug, MISUSED, (ConfigError, PromptError, ImageError)):
+    with reported(debug, MISUSED, (ConfigError, PromptError, ImageError)):
         from zim.matte_files import (
             OutputOptions,
             PromptOptions,
@@ -183,7 +163,7 @@ def matte(
         )
         photos = find_photos(images)
         plan = plan_outputs(photos, prompts, output, images)
-    with _reported(debug, FAILED, (Exception,)):  # a factory of somebody else may raise anything
+    with reported(debug, FAILED, (Exception,)):  # a factory of somebody else may raise anything
         from zim import loading
 
         predictor = loading.load_predictor(model, device)
@@ -191,7 +171,7 @@ def matte(
     if failures:
         if len(plan) > 1:
             names = ", ".join(map(str, failures[:MAX_NAMED])) + ", ..." * (len(failures) > MAX_NAMED)
-            _complain(f"{len(failures)} of {len(plan)} photos failed: {names}")
+            complain(f"{len(failures)} of {len(plan)} photos failed: {names}")
         raise typer.Exit(FAILED)
 
 
@@ -211,32 +191,20 @@ def _matte_all(
     for photo, names in tqdm(plan.items(), unit="photo", disable=True if len(plan) == 1 else None):
         try:
             for file in matte_photo(photo, predictor, prompts, output, names):
-                _announce(file)
+                announce(file)
         # RuntimeError is how torch says that memory ran out.
         except (ZimError, OSError, RuntimeError, MemoryError) as error:
             if debug:
                 raise
             failures.append(photo)
-            _complain(error if str(photo) in str(error) else f"{photo}: {error}")
+            complain(error if str(photo) in str(error) else f"{photo}: {error}")
     return failures
-
-
-def _announce(file: Path) -> None:
-    """Print what was written; a reader that has gone (`| head`) does not stop the work."""
-    from tqdm import tqdm
-
-    try:
-        tqdm.write(str(file))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        with suppress(OSError):  # a stream without a descriptor
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command()
 def models(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
     """List the models: name, parameters, where the weights are, their licence, the start of their sha256."""
-    with _reported(debug, FAILED):
+    with reported(debug, FAILED):
         from zim.model_table import format_table, model_rows
 
         typer.echo(format_table(model_rows()))
@@ -248,14 +216,19 @@ def doctor(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.
 
     Exits 1 when something that is needed is missing or broken.
     """
-    with _reported(debug, FAILED):
+    with reported(debug, FAILED):
         from zim.doctor import format_findings, healthy, inspect_installation
 
         findings = inspect_installation()
         typer.echo(format_findings(findings))
         if not healthy(findings):
-            _complain("something that is needed is missing or broken, see above")
+            complain("something that is needed is missing or broken, see above")
             raise typer.Exit(FAILED)
+
+
+cli_auto.register(app)
+cli_onnx.register(app)
+cli_download.register(app)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ REQUIRED = {
 
 OPTIONAL = {
     "sam": ("segment_anything",),
-    "onnx": ("onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "matting": ("pymatting",),
     "text": ("transformers",),
     "inpaint": ("diffusers",),

@@ -15,7 +15,7 @@ from zim.registry import shipped_weights_path, show_licence, zim_model_registry
 
 ANSWERS = (
     f"a model ({', '.join(zim_model_registry)}), sam_tiny, grabcut, grabcut+cf, "
-    "the path of a .safetensors checkpoint, or package.module:factory"
+    "the path of a .safetensors checkpoint or of a folder with encoder.onnx and decoder.onnx, or package.module:factory"
 )
 
 
@@ -24,8 +24,9 @@ def load_predictor(name: str | Path, device: str | torch.device = "auto") -> Pre
 
     Args:
         name: a key of `zim_model_registry`; "sam_tiny", the SAM baseline; "grabcut" or "grabcut+cf", without
-            weights; the path of a checkpoint, ZIM's or the baseline's; or "package.module:factory", where
-            `factory()` returns any object with SAM's `set_image` and `predict`.
+            weights; the path of a checkpoint, ZIM's or the baseline's, or of a folder with encoder.onnx and
+            decoder.onnx; or "package.module:factory", where `factory()` returns any object with SAM's
+            `set_image` and `predict`.
         device: "auto" takes CUDA, else MPS, else the CPU; what is not a torch model pays no heed to it.
 
     Raises:

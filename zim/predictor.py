@@ -1,9 +1,10 @@
 """`ZimPredictor`: show it one image, then ask with points, a box, an earlier answer, or all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,6 +14,7 @@ from zim.checks import (
     check_positive_int,
     check_size,
     check_torch_image,
+    describe,
     prompts_of_batch,
     prompts_of_one,
 )
@@ -108,14 +110,16 @@ class ZimPredictor(ImageState):
         The predictor's own image stays what it is.
 
         Args:
-            images: each as in `set_image`, of any sizes.
+            images: each as in `set_image`, of any sizes; none give an empty list.
             image_format: "RGB" or "BGR", for all of them.
             batch_size: images that go through the encoder at once.
 
         Raises:
-            ImageError: one of them cannot be taken; the message says which.
+            ImageError: no sequence of images, or one of them cannot be taken; the message says which.
         """
         step = check_positive_int(batch_size, "batch_size")
+        if not isinstance(images, Sequence | np.ndarray) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise ImageError(f"images: expected a sequence of images, got {describe(images)}")
         features: list[PredictorFeatures] = []
         for start in range(0, len(images), step):
             resized = []
@@ -232,6 +236,8 @@ class ZimPredictor(ImageState):
         """
         features = self._require_image()
         step = check_positive_int(chunk_size, "chunk_size")
+        if isinstance(prompts, Mapping) or not isinstance(prompts, Iterable):
+            raise PromptError(f"prompts: expected a sequence of zim.prompts.Prompt, got {describe(prompts)}")
         kinds: dict[tuple[Any, ...], list[int]] = {}
         checked = []
         for index, prompt in enumerate(prompts):

@@ -9,15 +9,20 @@ from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import nn
 
 from zim.checkpoints import initialise_from_sam, load_into, load_sam_pth, read_checkpoint
+from zim.conversion import convert_sam, shared_weights
 from zim.devices import resolve_device
 from zim.errors import CheckpointError, ConfigError
 from zim.modeling.config import ZIM_TINY, ZIM_VIT_B, ZIM_VIT_H, ZIM_VIT_L, ZimConfig
 from zim.modeling.zim import Zim, build_zim
+
+if TYPE_CHECKING:
+    from zim.onnx.model import OnnxZim
 
 DEFAULT_MODEL = "zim_tiny"
 MODEL_CONFIGS: dict[str, ZimConfig] = {
@@ -30,6 +35,8 @@ SHIPPED_MODELS = ("zim_tiny",)
 """Models of the registry that come with weights."""
 
 SAM_SUFFIXES = (".pth", ".pt")
+SAM_KEY = "vit_b"
+"""What a checkpoint of SAM is taken for when nothing else is said."""
 
 _log = logging.getLogger("zim")
 _licences_shown: set[str] = set()
@@ -121,22 +128,28 @@ def show_licence(metadata: dict[str, str], sha256: str) -> None:
         _log.warning("these weights are licensed as: %s", licence)
 
 
-def from_sam(sam_checkpoint: str | Path, key: str = "vit_b") -> Zim:
-    """A ZIM whose shared parts (encoder, prompt encoder, transformer, tokens) are those of a SAM checkpoint.
+def from_sam(sam: str | Path | nn.Module, key: str | None = None) -> Zim:
+    """A ZIM whose shared parts (encoder, prompt encoder, transformer, tokens) are those of a SAM.
 
-    The pixel decoder keeps its random weights: the model has to be trained before its alphas mean anything.
+    The pixel decoder is new and random: the model has to be trained before its alphas mean anything.
 
     Args:
-        sam_checkpoint: SAM's `.pth`; it is read as tensors only, never as code.
-        key: the model in the registry that is built.
+        sam: SAM's or HQ-SAM's `.pth`, which is read as tensors only, never as code; or a model of SAM's shape
+            (`segment_anything`, MobileSAM, HQ-SAM, ...), see `zim.conversion`.
+        key: the model of the registry that a checkpoint is for; None takes vit_b. A model object needs none.
 
     Raises:
-        ConfigError: an unknown key.
+        ConfigError: an unknown key, a key beside a model object, or an object of another shape.
         CheckpointError: the file cannot be read, or is of another architecture.
     """
-    model = build_zim(_config_of(key))
-    report = initialise_from_sam(model, load_sam_pth(sam_checkpoint))
-    _log.warning("%s from %s; train it before use\n%s", key, sam_checkpoint, report.summary())
+    if not isinstance(sam, str | Path):
+        if key is not None:
+            raise ConfigError(f"key: expected none beside a model object, which knows its own shape, got {key!r}")
+        return convert_sam(sam)
+    name = SAM_KEY if key is None else key
+    model = build_zim(_config_of(name))
+    report = initialise_from_sam(model, shared_weights(load_sam_pth(sam)))
+    _log.warning("%s from %s; train it before use\n%s", name, sam, report.summary())
     return model.eval()
 
 
@@ -144,14 +157,18 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "auto", dt
     """A model by registry key or checkpoint path, ready for use.
 
     Args:
-        name_or_path: a key of `zim_model_registry`, or a `.safetensors` checkpoint of this package.
-        device: "auto" takes CUDA, else MPS, else the CPU.
+        name_or_path: a key of `zim_model_registry`, a `.safetensors` checkpoint of this package, or a folder with
+            encoder.onnx and decoder.onnx (the official release, or of `zim export`).
+        device: "auto" takes CUDA, else MPS, else the CPU; for a folder, what onnxruntime has of these.
         dtype: floating type of the weights; None keeps float32.
 
     Raises:
         ConfigError: neither a key nor a file, or an impossible device or dtype.
         CheckpointError: the file cannot be read or does not fit.
+        MissingDependencyError: a folder was given, and onnxruntime is not installed.
     """
+    if str(name_or_path) not in zim_model_registry and Path(name_or_path).is_dir():
+        return _load_folder(name_or_path, device, dtype)
     target = resolve_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ConfigError(f"dtype: expected a floating torch dtype or None, got {dtype!r}")
@@ -172,6 +189,21 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "auto", dt
     return model.to(device=target, dtype=dtype)
 
 
+def _load_folder(
+    folder: str | Path, device: str | torch.device, dtype: torch.dtype | None, key: str = SAM_KEY
+) -> "OnnxZim":
+    """A folder of ONNX graphs; a foreign one is taken for what the key says."""
+    from zim.onnx.model import load_onnx_folder
+
+    if dtype is not None:
+        raise ConfigError(f"dtype: expected None for an ONNX folder, which has its own, got {dtype!r}")
+    model = load_onnx_folder(folder, device=device, config=_config_of(key))
+    if model.record is not None:
+        digest = hashlib.sha256("".join(model.record.files.values()).encode()).hexdigest()
+        show_licence({"license": model.record.license}, digest)
+    return model
+
+
 def _config_of(key: str) -> ZimConfig:
     name = DEFAULT_MODEL if key == "default" else key
     if name not in MODEL_CONFIGS:
@@ -184,8 +216,9 @@ def _build(key: str, checkpoint: str | Path | None = None) -> Zim:
 
     Args:
         key: which one.
-        checkpoint: this package's `.safetensors`, or SAM's `.pth` for the shared parts; None gives the
-            shipped weights, or, where none are shipped, random ones with a warning.
+        checkpoint: this package's `.safetensors`; SAM's `.pth` for the shared parts; or a folder with
+            encoder.onnx and decoder.onnx. None gives the shipped weights, or, where none are shipped, random ones
+            with a warning.
     """
     if checkpoint is None:
         if key in SHIPPED_MODELS:
@@ -196,7 +229,13 @@ def _build(key: str, checkpoint: str | Path | None = None) -> Zim:
         return build_zim(_config_of(key)).eval()
     if Path(checkpoint).suffix in SAM_SUFFIXES:
         return from_sam(checkpoint, key)
-    model = load_zim_checkpoint(checkpoint)
+    if Path(checkpoint).is_dir():
+        folder = _load_folder(checkpoint, "auto", None, key)
+        if folder.record is None:  # a foreign one does not say what it is
+            return folder
+        model: Zim = folder
+    else:
+        model = load_zim_checkpoint(checkpoint)
     if model.config != _config_of(key):
         raise CheckpointError(
             f"{checkpoint}: expected the weights of {key}, got those of a model with another config; "

@@ -239,7 +239,8 @@ def test_from_sam_refuses_another_architecture(sam_checkpoint: Path, monkeypatch
 
 
 def test_the_public_names() -> None:
-    expected = "ZimPredictor __version__ cutout from_sam load_model load_predictor predict_alpha zim_model_registry"
+    expected = "ZimAutomaticMaskGenerator ZimPredictor __version__ cutout from_sam load_model load_predictor "
+    expected += "predict_alpha zim_model_registry"
     assert sorted(zim.__all__) == sorted(expected.split())
     assert all(callable(getattr(zim, name)) for name in set(zim.__all__) - {"__version__", "zim_model_registry"})
     assert all(map(callable, zim.zim_model_registry.values()))

@@ -17,6 +17,7 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
+from zim.compat.module_swap import swapped_back
 from zim.errors import MissingDependencyError
 from zim.nms import batched_nms, box_area
 
@@ -52,7 +53,8 @@ def import_segment_anything() -> ModuleType:
     global _library
     with _lock:
         if _library is None:
-            _library = _import_library()
+            with swapped_back(LIBRARY):
+                _library = _import_library()
         return _library
 
 

@@ -11,6 +11,11 @@ PromptAttention = Literal["none", "additive", "multiplicative"]
 PixelDecoderKind = Literal["hierarchical", "sam"]
 Architecture = Literal["zim", "sam"]
 
+CALIBRATION_FIELDS = ("quality_scale", "stability_scale")
+ZIM_QUALITY_SCALE = 0.6
+ZIM_STABILITY_SCALE = 0.1
+"""Scales for the automatic generator, chosen with the shipped zim_tiny on 19 demo photographs (not calibrated)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TinyEncoderConfig:
@@ -36,6 +41,11 @@ class ZimConfig:
     cells of a 64 x 64 grid. `dense_prompt_map` adds a rasterised prompt to the dense embedding, without which
     training from scratch hardly starts. `architecture` "sam" describes the baseline: SAM's own classes around the
     same encoder and prompt encoder.
+
+    `quality_scale` and `stability_scale` say what the automatic generator needs to know of trained weights: the
+    predicted quality that counts as 1 under SAM's default thresholds, and the change of a logit that counts as 1.
+    They describe no part of the network, so they play no role when two configurations are compared; None takes
+    the defaults below, 1 for the "sam" architecture.
     """
 
     architecture: Architecture = "zim"
@@ -50,6 +60,8 @@ class ZimConfig:
     dense_prompt_map: bool = False
     pixel_decoder: PixelDecoderKind = "hierarchical"
     pixel_widths: tuple[int, int, int] = (48, 24, 16)
+    quality_scale: float | None = dataclasses.field(default=None, compare=False)
+    stability_scale: float | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if (self.tiny_encoder is None) == (self.vit is None):
@@ -74,15 +86,30 @@ class ZimConfig:
             raise ConfigError(f"config.pixel_decoder: unknown kind {self.pixel_decoder!r}")
         if not 0 < self.point_sigma < float("inf"):
             raise ConfigError(f"config.point_sigma: expected a positive number, got {self.point_sigma}")
+        for name in CALIBRATION_FIELDS:
+            scale = getattr(self, name)
+            if scale is not None and not 0 < scale < float("inf"):
+                raise ConfigError(f"config.{name}: expected a positive number or None, got {scale!r}")
 
     @property
     def grid_size(self) -> int:
         """Side of the image embedding in cells."""
         return self.img_size // 16
 
+    @property
+    def quality_scale_in_use(self) -> float:
+        """Predicted quality that counts as 1 under SAM's default `pred_iou_thresh`."""
+        return _scale(self.quality_scale, ZIM_QUALITY_SCALE, self.architecture)
+
+    @property
+    def stability_scale_in_use(self) -> float:
+        """Change of a logit that counts as 1 under SAM's default `stability_score_offset`."""
+        return _scale(self.stability_scale, ZIM_STABILITY_SCALE, self.architecture)
+
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary that `from_dict` turns back into an equal configuration."""
-        return dataclasses.asdict(self)
+        """A JSON-able dictionary that `from_dict` turns back into an equal configuration; unset scales left out."""
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if value is not None or key not in CALIBRATION_FIELDS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ZimConfig":
@@ -101,6 +128,12 @@ class ZimConfig:
             return cls(**_tuples(fields))
         except TypeError as error:
             raise ConfigError(f"config: {error}") from error
+
+
+def _scale(given: float | None, default: float, architecture: Architecture) -> float:
+    if given is not None:
+        return given
+    return 1.0 if architecture == "sam" else default
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,8 +124,11 @@ class Zim(nn.Module):
     def _answer(self, record: dict[str, Any], features: ImageFeatures, multimask_output: bool) -> dict[str, Tensor]:
         coords = record.get("point_coords")
         points = None if coords is None else (coords, record["point_labels"])
+        masks = record.get("mask_inputs")
         sparse, dense = self.prompt_encoder(
-            points=points, boxes=record.get("boxes"), masks=record.get("mask_inputs")
+            points=points,
+            boxes=record.get("boxes"),
+            masks=None if masks is None else masks.to(features.embedding.dtype),
         )
         native, quality = self.mask_decoder(
             image_embeddings=features,
