@@ -28,9 +28,9 @@ from tqdm import tqdm
 from zim.errors import ConfigError, DataError, ZimError
 from zim.files import atomic_write
 from zim.image_io import read_image
+from zim.rle import encode_mask, to_coco
 
 from ..data.segments import _bsds, _label_folders, _read_bsds_label, _read_label
-from .rle_encoding import encode_rle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def annotation_of(number: int, mask: NDArray[np.bool_]) -> dict[str, Any]:
     y, x = (int(values[len(values) // 2]) for values in np.nonzero(mask))
     return {
         "id": number,
-        "segmentation": encode_rle(mask),
+        "segmentation": to_coco(encode_mask(mask)),
         "area": int(np.count_nonzero(mask)),
         "bbox": [left, top, width, height],
         "predicted_iou": 1.0,

@@ -10,7 +10,7 @@ from PIL import Image
 from training.readers import open_dataset
 from training.readers.rle import parse_rle
 from training.sa1b_matte.from_labels import LabelChoice, find_photos, label_masks, main, write_tar
-from training.sa1b_matte.rle_encoding import encode_rle
+from zim.rle import encode_mask, to_coco
 
 LABEL = np.zeros((20, 30), np.uint8)
 LABEL[2:12, 3:13] = 1
@@ -37,12 +37,12 @@ def test_runs_come_back() -> None:
     masks = [rng.random((17, 23)) < share for share in (0.01, 0.3, 0.5, 0.99)]
     masks += [np.zeros((4, 5), bool), np.ones((4, 5), bool), np.kron(masks[1], np.ones((40, 40))) > 0]
     for mask in masks:
-        rle = encode_rle(mask)
+        rle = to_coco(encode_mask(mask))
         np.testing.assert_array_equal(parse_rle(rle).decode(), mask)
     # pycocotools' answer for a 3x3 mask with the middle pixel and the last column set, from its C source by hand:
     # runs 4 1 1 3 -> the fourth number is stored as the difference to the second
     small = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 1]], bool)
-    assert encode_rle(small) == {"size": [3, 3], "counts": "4112"}
+    assert to_coco(encode_mask(small)) == {"size": [3, 3], "counts": "4112"}
 
 
 def test_the_readers_sees_the_labels(labelled: Path) -> None:
