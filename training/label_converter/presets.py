@@ -30,9 +30,9 @@ TINY_CPU = Preset(
     ),
     GENTLE,
 )
-"""On procedural scenes: 0.13 s of processor time a step (bfloat16 instructions), 50 minutes beside other work. Begun from
-1,800 steps, it brought the error of fine objects from 0.79 to 0.52 of the coarse label's, that of hard objects from 0.67
-to 0.38."""
+"""On procedural scenes: 0.13 s of processor time a step (bfloat16 instructions), 50 minutes beside other work. Begun
+from 1,800 steps, it brought the error of fine objects from 0.79 to 0.52 of the coarse label's, that of hard objects
+from 0.67 to 0.38."""
 
 PAPER_HIERA = Preset(
     HIERA_BASE_PLUS,

@@ -139,4 +139,4 @@ def test_a_step_in_two_parts_has_the_gradient_of_the_whole(
         loop.model.eval()
         loop._gradients(disc_batches[0])
         gradients.append(torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]))
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-7)
+    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4 * float(gradients[0].abs().max())
