@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import PromptError
+from zim.far_points import depth_in, farthest_apart, thinned
 from zim.prompts import Prompt, box_from_alpha, mask_input_from_mask
 
 INTERIOR_DEPTH = 0.5
@@ -88,7 +89,7 @@ def interior_points(mask: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
     Returns:
         (N, 2) float32 xy, the innermost first, N <= count.
     """
-    depth = _depth(mask)  # (H, W), pixels to the nearest background or to the image's border
+    depth = depth_in(mask)  # (H, W), pixels to the nearest background or to the image's border
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     deepest = np.zeros(len(stats), dtype=np.float32)
     np.maximum.at(deepest, np.asarray(parts, dtype=np.intp).ravel(), depth.ravel())
@@ -141,13 +142,6 @@ def _as_alpha(mask: NDArray[Any]) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact distance of each pixel of a mask to the nearest pixel outside; the image's border is outside too."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance[1:-1, 1:-1], dtype=np.float32)
-
-
 def _nearest_to_centroid(mask: NDArray[np.bool_], candidates: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(2,) float32 xy of the candidate pixel nearest the centroid of a mask."""
     centre = np.argwhere(mask).mean(axis=0)
@@ -158,13 +152,5 @@ def _nearest_to_centroid(mask: NDArray[np.bool_], candidates: NDArray[np.bool_])
 
 def _spread(candidates: NDArray[np.bool_], first: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Farthest-point order over candidate pixels, from a given one on -> (N, 2) float32 xy, N <= count."""
-    pixels = np.flatnonzero(candidates)
-    pixels = pixels[:: -(-len(pixels) // _CANDIDATES)]
-    xy = np.stack(np.divmod(pixels, candidates.shape[1])[::-1], axis=1).astype(np.float32)  # (P, 2)
-    chosen = [first]
-    nearest = ((xy - first) ** 2).sum(axis=1)
-    while len(chosen) < count and nearest.max() >= 1:
-        farthest = xy[np.argmax(nearest)]
-        chosen.append(farthest)
-        nearest = np.minimum(nearest, ((xy - farthest) ** 2).sum(axis=1))
-    return np.stack(chosen)[:count]
+    pixels = thinned(candidates, _CANDIDATES)
+    return farthest_apart(pixels, first.astype(np.float64), count)[:count].astype(np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import PromptError
+from zim.far_points import depth_in, farthest_apart, thinned
 from zim.transforms import ResizeLongestSide
 
 SCRIBBLE_FOREGROUND, SCRIBBLE_BACKGROUND, SCRIBBLE_NOTHING = 255, 0, 128
@@ -107,22 +108,10 @@ def points_from_scribble(
 
 def _farthest_points(stroke: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
     """Farthest-point order over the pixels of a stroke, from its innermost pixel on -> (N, 2) float32 xy."""
-    pixels = np.flatnonzero(stroke)
-    depth = cv2.distanceTransform(np.pad(stroke, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    start = pixels[np.argmax(depth.ravel()[pixels])]
-    pixels = pixels[:: -(-len(pixels) // _SCRIBBLE_CANDIDATES)]
-    rows, columns = np.divmod(pixels, stroke.shape[1])
-    xy = np.stack([columns, rows], axis=1).astype(np.float32)  # (P, 2)
-    chosen = [np.array(np.divmod(start, stroke.shape[1])[::-1], dtype=np.float32)]
+    row, column = np.unravel_index(int(np.argmax(depth_in(stroke))), stroke.shape)
+    first = np.array([column, row], dtype=np.float64)
     spacing = max(1.0, SCRIBBLE_MIN_SPACING * max(stroke.shape))
-    nearest = ((xy - chosen[0]) ** 2).sum(1)
-    while len(chosen) < count:
-        farthest = int(np.argmax(nearest))
-        if nearest[farthest] < spacing**2:
-            break
-        chosen.append(xy[farthest])
-        nearest = np.minimum(nearest, ((xy - xy[farthest]) ** 2).sum(1))
-    return np.stack(chosen)
+    return farthest_apart(thinned(stroke, _SCRIBBLE_CANDIDATES), first, count, spacing=spacing).astype(np.float32)
 
 
 def mask_input_from_mask(mask: NDArray[Any], img_size: int = 1024) -> NDArray[np.float32]:

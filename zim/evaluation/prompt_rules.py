@@ -6,12 +6,12 @@ Everything here is deterministic, so that two runs ask the same question.
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import PromptError
 from zim.evaluation.validation import as_alpha
+from zim.far_points import depth_in, farthest_apart, thinned
 from zim.prompts import Prompt, box_from_alpha
 
 FOREGROUND_ABOVE = 0.5
@@ -101,7 +101,7 @@ def interior_point(alpha: NDArray[np.float32]) -> tuple[int, int, float]:
     Raises:
         PromptError: no pixel exceeds 0.5.
     """
-    depth = _depth(as_alpha(alpha) > FOREGROUND_ABOVE)
+    depth = depth_in(as_alpha(alpha) > FOREGROUND_ABOVE)
     y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
     if depth[y, x] <= 0:
         raise PromptError("alpha: expected pixels above 0.5 for a point prompt, found none")
@@ -120,7 +120,7 @@ def spread_points(alpha: NDArray[np.float32], count: int) -> Prompt:
     """
     truth = as_alpha(alpha)
     x, y, radius = interior_point(truth)
-    inside = _depth(truth > FOREGROUND_ABOVE) > _POINT_MARGIN * radius
+    inside = depth_in(truth > FOREGROUND_ABOVE) > _POINT_MARGIN * radius
     outside = _surroundings(truth) & (truth < BACKGROUND_BELOW)
     negatives = _farthest_apart(outside, count // 3 if count >= 3 else 0, start=None)
     positives = _farthest_apart(inside, count - len(negatives), start=(x, y))
@@ -129,13 +129,6 @@ def spread_points(alpha: NDArray[np.float32], count: int) -> Prompt:
         point_coords=np.array(positives + negatives, np.float32).reshape(-1, 2),
         point_labels=np.array(labels, np.int32),
     )
-
-
-def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact distance of every mask pixel to the nearest pixel outside, the image's surroundings included."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 def _surroundings(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -156,19 +149,10 @@ def _farthest_apart(
 
     `start` is the first one; without it, the pixel farthest from the mask's complement is.
     """
-    ys, xs = np.nonzero(mask)
-    if count < 1 or len(xs) == 0:
+    if count < 1 or not mask.any():
         return []
     if start is None:
-        depth = _depth(mask)
-        y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+        y, x = np.unravel_index(int(np.argmax(depth_in(mask))), mask.shape)
         start = (int(x), int(y))
-    step = -(-len(xs) // _MAX_CANDIDATES)
-    candidates = np.stack([xs[::step], ys[::step]], axis=1).astype(np.float64)  # (M, 2) xy
-    chosen = [start]
-    distance = np.square(candidates - start).sum(axis=1)
-    while len(chosen) < count and distance.max() > 0:
-        x, y = candidates[int(np.argmax(distance))]
-        chosen.append((int(x), int(y)))
-        distance = np.minimum(distance, np.square(candidates - (x, y)).sum(axis=1))
-    return chosen
+    points = farthest_apart(thinned(mask, _MAX_CANDIDATES), np.array(start, dtype=np.float64), count)
+    return [(int(x), int(y)) for x, y in points]
