@@ -127,6 +127,7 @@ def matte(
         typer.Option(help="With cutout or all: a colour, checkerboard or a picture to put the object on."),
     ] = None,
     multimask: Annotated[bool, typer.Option("--multimask", help="Predict three, keep the best.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Guided filter over uncertain edges.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Write alpha mattes, cut-outs, masks or trimaps of the objects that you point at.
@@ -167,6 +168,10 @@ def matte(
         from zim import loading
 
         predictor = loading.load_predictor(model, device)
+        if refine:
+            from zim.refining_predictor import RefiningPredictor
+
+            predictor = RefiningPredictor(predictor)
     failures = _matte_all(plan, predictor, prompts, output, debug)
     if failures:
         if len(plan) > 1:

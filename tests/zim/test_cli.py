@@ -13,6 +13,7 @@ import zim.loading
 from zim.cli import app, join_numbers
 from zim.errors import CheckpointError
 from zim.image_io import read_alpha, read_gray, read_image, save_png
+from zim.refinement import refine_alpha
 
 HW = (40, 60)
 
@@ -383,3 +384,23 @@ def test_help_needs_no_heavy_library() -> None:
     code = "import sys, zim.cli; print(sorted({'torch', 'cv2', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_refine_leads_uncertain_edges_by_the_photo(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is `refine_alpha` of the plain answer; without the option it is the answer itself."""
+
+    class Unsure(BoxPredictor):
+        def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            logits, qualities, low_res = super().predict(*args, **kwargs)
+            return logits / 9, qualities, low_res
+
+    monkeypatch.setattr(zim.loading, "load_predictor", lambda name, device="auto": Unsure())
+    plain = np.full(HW, 1 / (1 + np.e), np.float32)
+    plain[5:31, 10:51] = 1 / (1 + np.exp(-1))
+    for option, expected in (([], plain), (["--refine"], refine_alpha(read_image(photo), plain))):
+        out = tmp_path / f"{len(option)}.png"
+        assert _zim("matte", photo, "--box", 10, 5, 50, 30, *option, "-o", out).exit_code == 0
+        np.testing.assert_allclose(read_alpha(out), expected, atol=0.6 / 255)
+    assert np.abs(refine_alpha(read_image(photo), plain) - plain).max() > 0.02
