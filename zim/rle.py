@@ -95,7 +95,7 @@ def from_dict(entry: Mapping[str, Any]) -> RunLengths:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"rle: expected a mapping with size [H, W] and counts, got {entry!r:.80}") from error
     if isinstance(counts, str | bytes):
-        return RunLengths((height, width), _decompress(counts))
+        return RunLengths((height, width), decompress_counts(counts))
     return RunLengths((height, width), np.asarray(counts, dtype=np.int64).reshape(-1))
 
 
@@ -118,18 +118,28 @@ def _compress(counts: NDArray[np.int64]) -> str:
     return pieces[used].tobytes().decode("ascii")
 
 
-def _decompress(text: str | bytes) -> NDArray[np.int64]:
-    data = text.encode("latin-1", "replace") if isinstance(text, str) else text
+def decompress_counts(counts: str | bytes) -> NDArray[np.int64]:
+    """COCO's compressed counts as (K,) int64 run lengths; whether they are >= 0 and fill a mask is not checked.
+
+    Raises:
+        DataError: characters that are not COCO's, or a number without an end or of more than 65 bits.
+    """
+    try:
+        data = counts.encode("ascii") if isinstance(counts, str) else counts
+    except UnicodeEncodeError as error:
+        raise DataError("RLE: expected 'counts' in ASCII") from error
     characters = np.frombuffer(data, dtype=np.uint8).astype(np.int64) - FIRST_CHARACTER
     if not len(characters):
-        return np.zeros(0, dtype=np.int64)
+        return characters
+    if characters.min() < 0 or characters.max() >= 2 * MORE:
+        raise DataError("RLE: expected characters from '0' to 'o' in 'counts'")
     ends = np.flatnonzero((characters & MORE) == 0)
-    if characters.min() < 0 or characters.max() >= 2 * MORE or not len(ends) or ends[-1] != len(characters) - 1:
-        raise DataError(f"rle: expected COCO's compressed counts, got {data[:40]!r}")
+    if not len(ends) or ends[-1] != len(characters) - 1:
+        raise DataError("RLE: 'counts' end in the middle of a number")
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > MAX_PIECES:
-        raise DataError(f"rle: expected runs of at most {MAX_PIECES} characters, got {lengths.max()}")
+        raise DataError("RLE: a number in 'counts' is too long")
     position = np.arange(len(characters)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((characters & (2**PIECE_BITS - 1)) << (PIECE_BITS * position), starts)
     negative = (characters[ends] & SIGN) != 0

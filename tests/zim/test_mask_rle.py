@@ -105,9 +105,9 @@ def test_both_forms_survive_json() -> None:
     [
         ({"counts": [4]}, r"rle: expected a mapping with size \[H, W\] and counts"),
         ({"size": [2, 2, 2], "counts": [8]}, r"rle: expected a mapping with size"),
-        ({"size": [2, 2], "counts": "é!"}, "rle: expected COCO's compressed counts"),
-        ({"size": [2, 2], "counts": "X"}, "rle: expected COCO's compressed counts"),  # says "more", and ends
-        ({"size": [2, 2], "counts": "P" * 13 + "0"}, "rle: expected runs of at most 13 characters, got 14"),
+        ({"size": [2, 2], "counts": "é!"}, "RLE: expected 'counts' in ASCII"),
+        ({"size": [2, 2], "counts": "X"}, "RLE: 'counts' end in the middle of a number"),  # says "more", and ends
+        ({"size": [2, 2], "counts": "P" * 13 + "0"}, "RLE: a number in 'counts' is too long"),
         ({"size": [2, 2], "counts": [1, 2]}, "expected runs >= 0 that sum to 2 x 2, got a sum of 3"),
         ({"size": [2, 2], "counts": [6, -2]}, "expected runs >= 0 that sum to 2 x 2"),
     ],

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import DataError
+from zim.rle import decompress_counts
 
 MAX_PIXELS = 2**28
 """Larger masks are refused: a damaged size must not take all memory."""
-
-_MAX_GROUPS = 7  # 35 bits; run lengths below 2^28 need six groups
 
 
 class Rle(NamedTuple):
@@ -52,7 +51,7 @@ def parse_rle(segmentation: Any) -> Rle:
     height, width = size
     if height * width > MAX_PIXELS:
         raise DataError(f"RLE: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    runs = _compressed(counts) if isinstance(counts, str | bytes) else _uncompressed(counts)
+    runs = decompress_counts(counts) if isinstance(counts, str | bytes) else _uncompressed(counts)
     if runs.size and int(runs.min()) < 0:
         raise DataError(f"RLE: expected run lengths >= 0, got {int(runs.min())}")
     if runs.size and int(runs.max()) > height * width or int(runs.sum()) != height * width:
@@ -64,29 +63,3 @@ def _uncompressed(counts: Any) -> NDArray[np.int64]:
     if not isinstance(counts, list | tuple) or not all(type(run) is int and run <= MAX_PIXELS for run in counts):
         raise DataError(f"RLE: expected 'counts' as text or a list of integers, got {str(counts)[:60]}")
     return np.array(counts, dtype=np.int64)
-
-
-def _compressed(counts: str | bytes) -> NDArray[np.int64]:
-    try:
-        data = counts.encode("ascii") if isinstance(counts, str) else counts
-    except UnicodeEncodeError as error:
-        raise DataError("RLE: expected 'counts' in ASCII") from error
-    groups = np.frombuffer(data, np.uint8).astype(np.int64) - 48
-    if groups.size == 0:
-        return groups
-    if int(groups.min()) < 0 or int(groups.max()) > 63:
-        raise DataError("RLE: expected characters from '0' to 'o' in 'counts'")
-    last = (groups & 32) == 0
-    if not last[-1]:
-        raise DataError("RLE: 'counts' end in the middle of a number")
-    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
-    number = np.cumsum(last) - last  # which number each group belongs to
-    place = np.arange(groups.size) - starts[number]
-    if int(place.max()) >= _MAX_GROUPS:
-        raise DataError("RLE: a number in 'counts' is too long")
-    values = np.add.reduceat((groups & 31) << (5 * place), starts)
-    negative = (groups[last] & 16) != 0
-    values -= negative * (np.int64(1) << (5 * (place[last] + 1)))
-    # differences run along every second number, from the second and from the third on
-    values[1::2], values[2::2] = np.cumsum(values[1::2]), np.cumsum(values[2::2])
-    return values
