@@ -271,6 +271,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ZimError, OSError, RuntimeError) as error:
         print(f"render_sprites: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("render_sprites: interrupted; the same command goes on", file=sys.stderr)
+        return 130
     print(
         f"{options.out}: {manifest['bytes'] / 2**20:.1f} MiB, {manifest['bytes_per_sprite']} bytes a sprite, "
         f"{manifest['bytes_per_photo']} a photograph"

@@ -272,7 +272,7 @@ class _Meter:
         self.counted += 1
         self._skipped += not figures
         for key, value in figures.items():
-            self._totals[key] = self._totals[key] + value if key in self._totals else value.double()
+            self._totals[key] = self._totals[key] + value if key in self._totals else value.float()
 
     def means(self, world: World) -> dict[str, float]:
         """Means over steps and processes, seconds a step, and the share of them that went by waiting for data."""

@@ -104,6 +104,16 @@ class ZimAutomaticMaskGenerator:
         self.crop_n_layers = _check_count(crop_n_layers, "crop_n_layers")
         factor = check_positive_int(crop_n_points_downscale_factor, "crop_n_points_downscale_factor")
         self.crop_n_points_downscale_factor = factor
+        for name, value in (
+            ("pred_iou_thresh", pred_iou_thresh),
+            ("stability_score_thresh", stability_score_thresh),
+            ("stability_score_offset", stability_score_offset),
+            ("box_nms_thresh", box_nms_thresh),
+            ("crop_nms_thresh", crop_nms_thresh),
+            ("crop_overlap_ratio", crop_overlap_ratio),
+            ("min_mask_region_area", min_mask_region_area),
+        ):
+            _check_finite(value, name)
         self.point_grids = _grids(points_per_side, point_grids, self.crop_n_layers, factor)
         self.pred_iou_thresh = pred_iou_thresh
         self.stability_score_thresh = stability_score_thresh
@@ -322,6 +332,11 @@ def _without_duplicates(
 def _area(box: Sequence[int]) -> int:
     x1, y1, x2, y2 = box
     return (x2 - x1) * (y2 - y1)
+
+
+def _check_finite(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise ConfigError(f"{name}: expected a finite number, got {value!r}")
 
 
 def _check_count(value: Any, name: str) -> int:

@@ -165,19 +165,25 @@ def matte(
         photos = find_photos(images)
         plan = plan_outputs(photos, prompts, output, images)
     with reported(debug, FAILED, (Exception,)):  # a factory of somebody else may raise anything
-        from zim import loading
-
-        predictor = loading.load_predictor(model, device)
-        if refine:
-            from zim.refining_predictor import RefiningPredictor
-
-            predictor = RefiningPredictor(predictor)
+        predictor = _loaded(model, device, refine)
     failures = _matte_all(plan, predictor, prompts, output, debug)
     if failures:
         if len(plan) > 1:
             names = ", ".join(map(str, failures[:MAX_NAMED])) + ", ..." * (len(failures) > MAX_NAMED)
             complain(f"{len(failures)} of {len(plan)} photos failed: {names}")
         raise typer.Exit(FAILED)
+
+
+def _loaded(model: str, device: str, refine: bool) -> "Predictor":
+    """The predictor of that name, its alphas refined if wanted."""
+    from zim import loading
+
+    predictor = loading.load_predictor(model, device)
+    if not refine:
+        return predictor
+    from zim.refining_predictor import RefiningPredictor
+
+    return RefiningPredictor(predictor)
 
 
 def _matte_all(

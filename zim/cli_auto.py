@@ -61,7 +61,6 @@ def auto(
     given = locals()
     settings: dict[str, Any] = {name: given[name] for name in GENERATOR_SETTINGS}
 
-
     layout: Layout = "rle" if convert_to_rle else "folder"
     with reported(debug, MISUSED, (ConfigError, ImageError)):
         from zim.mask_files import check_settings, is_finished, plan_photos, record_settings

@@ -30,6 +30,7 @@ class RefiningPredictor:
 
     def set_image(self, image: Any, image_format: str = "RGB") -> None:
         """See `Predictor`."""
+        self._image = None  # an image that cannot be taken leaves none behind
         self.predictor.set_image(image, image_format)
         self._image = to_rgb(image, image_format)
 

@@ -384,6 +384,8 @@ def test_early_removal_of_duplicates_changes_nothing_here(monkeypatch: pytest.Mo
         ({"point_grids": [np.zeros((1, 2))]}, "exactly one of points_per_side and point_grids"),
         ({"output_mode": "png"}, "output_mode: expected one of binary_mask, uncompressed_rle, coco_rle, got 'png'"),
         ({"points_per_batch": 0}, "points_per_batch: expected an integer >= 1, got 0"),
+        ({"pred_iou_thresh": float("nan")}, "pred_iou_thresh: expected a finite number, got nan"),
+        ({"box_nms_thresh": None}, "box_nms_thresh: expected a finite number, got None"),
         ({"crop_n_layers": -1}, "crop_n_layers: expected an integer >= 0, got -1"),
         ({"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}, "at least one point"),
         ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "each of 2 layers, got 1"),

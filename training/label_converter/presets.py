@@ -54,7 +54,7 @@ SMOKE = Preset(
     TrainConfig(
         stages=(
             ConverterStage(steps=3, side=64, images=2, scenes=3, scene_size=96),
-            ConverterStage(steps=2, side=96, images=1, scenes=3, scene_size=96),
+            ConverterStage(steps=2, side=96, images=2, scenes=3, scene_size=96),
         ),
         lr=1e-3,
         warmup=2,
@@ -62,6 +62,6 @@ SMOKE = Preset(
         log_every=2,
     ),
 )
-"""A few steps, to see that everything runs."""
+"""A few steps, to see that everything runs; also with two processes."""
 
 PRESETS: Mapping[str, Preset] = {"tiny_cpu": TINY_CPU, "paper_hiera": PAPER_HIERA, "smoke": SMOKE}

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from training.label_converter.task import ConverterStage, ConverterTask
 from training.train_config import TrainConfig
 from training.trainer import NotFiniteError, Trainer
 from zim.errors import CheckpointError, ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def _config(steps: int, **changes: Any) -> TrainConfig:
@@ -140,3 +144,23 @@ def test_a_step_in_two_parts_has_the_gradient_of_the_whole(
         loop._gradients(disc_batches[0])
         gradients.append(torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]))
     assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4 * float(gradients[0].abs().max())
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """The smoke preset under torchrun with one process and with two: the same losses and gradient norms."""
+    rows = []
+    for processes, parallel in ((1, "none"), (2, "ddp")):
+        out = tmp_path / parallel
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        options = ["--preset", "smoke", "--lr", "5e-5", "--threads", "1", "--parallel", parallel]
+        folders = ["--out", str(out), "--cache", str(tmp_path / "cache")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*launch, "-m", "training.label_converter.train", *options, *folders],
+            cwd=ROOT, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        rows.append([[row["loss"], row["mse"], row["norm"]] for row in log if row["side"] == 64])
+    assert len(rows[0]) == 2
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4)

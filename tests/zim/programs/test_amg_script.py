@@ -37,8 +37,8 @@ def run_program(photo: np.ndarray, output_mode: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def expected(zim_model: Zim, photo: np.ndarray) -> list[dict[str, Any]]:
-    records = ZimAutomaticMaskGenerator(zim_model, **SETTINGS).generate(photo)
+def expected(tiny_zim: Zim, photo: np.ndarray) -> list[dict[str, Any]]:
+    records = ZimAutomaticMaskGenerator(tiny_zim, **SETTINGS).generate(photo)
     assert len(records) >= 3
     return records
 
@@ -77,10 +77,10 @@ def test_coco_encodings_go_into_json_and_come_back(photo: np.ndarray, expected: 
 
 
 @pytest.mark.usefixtures("program")
-def test_the_generators_predictor_answers_as_sams(zim_model: Zim, photo: np.ndarray, direct: Any) -> None:
+def test_the_generators_predictor_answers_as_sams(tiny_zim: Zim, photo: np.ndarray, direct: Any) -> None:
     from segment_anything import SamAutomaticMaskGenerator
 
-    predictor = SamAutomaticMaskGenerator(zim_model).predictor
+    predictor = SamAutomaticMaskGenerator(tiny_zim).predictor
     predictor.set_image(photo)
     box = np.array([20, 10, 110, 70])
     masks = predictor.predict(box=box)[0]
@@ -89,15 +89,15 @@ def test_the_generators_predictor_answers_as_sams(zim_model: Zim, photo: np.ndar
 
 
 @pytest.mark.usefixtures("program")
-def test_hq_sams_single_answer_a_point(zim_model: Zim, photo: np.ndarray) -> None:
+def test_hq_sams_single_answer_a_point(tiny_zim: Zim, photo: np.ndarray) -> None:
     """HQ-SAM's generator takes `multimask_output`; then every mask is token 0 of its point."""
     from segment_anything_hq import SamAutomaticMaskGenerator, SamPredictor
 
     loose = {name: SETTINGS[name] for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")}
-    generator = SamAutomaticMaskGenerator(model=zim_model, points_per_side=2, **loose)
+    generator = SamAutomaticMaskGenerator(model=tiny_zim, points_per_side=2, **loose)
     records = generator.generate(photo, multimask_output=False)
     assert 1 <= len(records) <= 4
-    predictor = SamPredictor(zim_model)
+    predictor = SamPredictor(tiny_zim)
     predictor.set_image(photo)
     with torch.no_grad():
         for record in records:

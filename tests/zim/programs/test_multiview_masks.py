@@ -14,7 +14,7 @@ LOOSE: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, 
 
 
 @pytest.mark.usefixtures("program")
-def test_segment_anything_3d_paints_group_numbers(zim_model: Zim, photo: np.ndarray) -> None:
+def test_segment_anything_3d_paints_group_numbers(tiny_zim: Zim, photo: np.ndarray) -> None:
     """`build_sam` by its own name, on the GPU; masks are painted from the last to the first by boolean index."""
     from segment_anything import SamAutomaticMaskGenerator, build_sam
 
@@ -23,7 +23,7 @@ def test_segment_anything_3d_paints_group_numbers(zim_model: Zim, photo: np.ndar
     groups = np.full(photo.shape[:2], -1, dtype=int)
     for number, record in enumerate(reversed(masks)):
         groups[record["segmentation"]] = number
-    expected = [record["segmentation"] for record in ZimAutomaticMaskGenerator(zim_model, **LOOSE).generate(photo)]
+    expected = [record["segmentation"] for record in ZimAutomaticMaskGenerator(tiny_zim, **LOOSE).generate(photo)]
     assert len(masks) == len(expected) >= 2
     covered = np.any(expected, axis=0)
     assert np.array_equal(groups >= 0, covered)
@@ -32,7 +32,7 @@ def test_segment_anything_3d_paints_group_numbers(zim_model: Zim, photo: np.ndar
 
 
 @pytest.mark.usefixtures("program")
-def test_saga_stacks_bool_tensors_on_the_gpu(zim_model: Zim, photo: np.ndarray, tmp_path: Path) -> None:
+def test_saga_stacks_bool_tensors_on_the_gpu(tiny_zim: Zim, photo: np.ndarray, tmp_path: Path) -> None:
     """`.to('cuda')` on the model and on each mask, which is halved in size, stacked and saved."""
     from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
@@ -50,7 +50,7 @@ def test_saga_stacks_bool_tensors_on_the_gpu(zim_model: Zim, photo: np.ndarray, 
             stack.append(mask.bool())
     torch.save(torch.stack(stack), tmp_path / "view.pt")
     stored = torch.load(tmp_path / "view.pt", weights_only=True)
-    expected = ZimAutomaticMaskGenerator(zim_model, min_mask_region_area=10, **LOOSE).generate(photo)
+    expected = ZimAutomaticMaskGenerator(tiny_zim, min_mask_region_area=10, **LOOSE).generate(photo)
     assert stored.dtype == torch.bool and stored.shape[1:] == (45, 80)
     assert 1 <= len(stored) <= len(expected)
     halves = np.stack([record["segmentation"].reshape(45, 2, 80, 2).mean(axis=(1, 3)) >= 0.5 for record in expected])
