@@ -154,8 +154,7 @@ def prepare_output(job: Job) -> None:
 
 def _clear_leftovers(job: Job) -> None:
     """Remove half-written files and notes; the workers are gone."""
-    for folder, suffix in ((job.output, ".tar"), (job.work / "records", ".json")):
-        for path in folder.glob(f".*{suffix}"):
-            path.unlink(missing_ok=True)
+    for path in (*job.output.glob(".*.tar"), *job.output.glob(".*.json"), *(job.work / "records").glob(".*.json")):
+        path.unlink(missing_ok=True)
     for name in ("live", "attempts"):
         shutil.rmtree(job.work / name, ignore_errors=True)

@@ -58,6 +58,7 @@ def test_again_changes_nothing(
     shutil.rmtree(output / ".work")  # the notes are worth nothing but time
     (output / "sa_000000-00001.tar").unlink()
     (output / ".sa_000000-00001.77.abcd.tar").write_bytes(b"half")
+    (output / ".manifest.77.abcd.json").write_bytes(b"{")
     (output / "sa_000001-00000.tar").write_bytes(b"torn by a full disk")
     assert main(command(mini_sa1b, output, "--ray", "none")) == 0
     assert contents(output) == contents(reference)
@@ -93,8 +94,8 @@ def test_killed_anywhere_it_goes_on(
     while kills < KILLS:
         process = start()
         process.join(rng.uniform(0.05, 0.7) * whole_run)
-        if process.exitcode is None:
-            os.kill(process.pid or 0, signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             process.join()
             kills += 1
             found = {path.name: path.read_bytes() for path in output.glob("[!.]*.tar")} if output.exists() else {}
