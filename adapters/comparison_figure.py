@@ -35,7 +35,7 @@ def save_comparison_figure(comparison: Comparison, path: str | Path) -> bool:
     shares = [_CURVE_INCHES[1]] * bool(comparison.curves) + [_line_height(line) for line in lines]
     figure = Figure(figsize=(width, sum(shares) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
-    parts = list(np.atleast_1d(figure.subfigures(len(shares), 1, height_ratios=shares)))
+    parts: list[Any] = list(np.ravel(figure.subfigures(len(shares), 1, height_ratios=shares, squeeze=False)))
     if comparison.curves:
         axes = parts.pop(0).subplots(1, len(comparison.curves), squeeze=False)[0]
         for axis, curve in zip(axes, comparison.curves, strict=True):
