@@ -1,10 +1,10 @@
 """SAM's ViT image encoder (Kirillov et al. 2023, section 3; ViTDet backbone) under SAM's state-dict names.
 
-Attention carries SAM's decomposed relative positions without an N x N tensor: see `fold_relative_positions`.
+Attention carries SAM's decomposed relative positions without an N x N tensor: see `relative_attention`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from zim.errors import ConfigError, ImageError
 from zim.modeling.common import LayerNorm2d, MLPBlock
+from zim.modeling.relative_attention import attend_over_grid, runs_in_blocks
 
 NORM_EPS = 1e-6
-WIDTH_MULTIPLE = 8  # fused attention kernels on GPUs want head widths divisible by 8
+MIXED_AT_ONCE = 8
+"""Rows of tokens that go through an MLP together where that is faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,83 +65,41 @@ VIT_H = ViTConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7
 """SAM's vit_h: 637 M parameters."""
 
 
-class FoldedAttention(NamedTuple):
-    """Query, key and value (B, heads, N, E), equally wide; unscaled attention over them is SAM's."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-
-
-def relative_table(rel_pos: Tensor, size: int) -> Tensor:
-    """Spread `rel_pos` (2 * size - 1, D) to (size, size, D): entry [q, k] embeds the offset q - k."""
-    positions = torch.arange(size, device=rel_pos.device)
-    return rel_pos[positions[:, None] - positions[None, :] + size - 1]
-
-
-def fold_relative_positions(
-    query: Tensor, key: Tensor, value: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid_hw: tuple[int, int]
-) -> FoldedAttention:
-    """Turn decomposed relative positions into extra channels, so that fused attention needs no bias.
-
-    SAM's score is  q.k / sqrt(D) + q.R_h[row(q), row(k)] + q.R_w[col(q), col(k)].  The two extra terms depend
-    on the key through its row and its column only, so they are a dot product too: the query carries its H + W
-    possible terms, the key a one-hot row and column. Values are padded with zeros to the same width: PyTorch
-    leaves its fused CPU kernel when the widths differ.
-
-    Args:
-        query, key, value: (B, heads, H * W, D), row-major over the grid.
-        rel_pos_h: (2 * H - 1, D); rel_pos_w: (2 * W - 1, D).
-        grid_hw: (H, W).
-
-    Returns:
-        Tensors of width >= D + H + W; attend with scale 1 and keep the first D channels of the result.
-    """
-    height, width = grid_hw
-    batch, heads, count, dim = query.shape
-    cells = query.reshape(batch, heads, height, width, dim)
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", cells, relative_table(rel_pos_h, height).to(query.dtype))
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", cells, relative_table(rel_pos_w, width).to(query.dtype))
-    terms = torch.cat((by_row, by_column), dim=-1).reshape(batch, heads, count, height + width)
-
-    row_of = torch.eye(height, dtype=key.dtype, device=key.device).repeat_interleave(width, dim=0)
-    column_of = torch.eye(width, dtype=key.dtype, device=key.device).repeat(height, 1)
-    one_hot = torch.cat((row_of, column_of), dim=-1).expand(batch, heads, -1, -1)  # (B, heads, N, H + W)
-
-    filler = -(dim + height + width) % WIDTH_MULTIPLE
-    return FoldedAttention(
-        query=F.pad(torch.cat((query * dim**-0.5, terms), dim=-1), (0, filler)),
-        key=F.pad(torch.cat((key, one_hot), dim=-1), (0, filler)),
-        value=F.pad(value, (0, height + width + filler)),
-    )
-
-
 class Attention(nn.Module):
-    """Multi-head self-attention over a fixed grid, with decomposed relative positions."""
+    """Multi-head self-attention with decomposed relative positions, over the whole grid or within windows."""
 
-    def __init__(self, dim: int, num_heads: int, grid_hw: tuple[int, int]) -> None:
+    def __init__(self, dim: int, num_heads: int, side: int, *, windowed: bool) -> None:
+        """side: of the grid, or of a window, in tokens."""
         super().__init__()
         self.num_heads = num_heads
+        self.side = side
+        self.windowed = windowed
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid_hw[0] - 1, dim // num_heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid_hw[1] - 1, dim // num_heads))
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C), where (H, W) is the `grid_hw` of construction."""
-        batch, height, width, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, H * W, D)
-        folded = fold_relative_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, (height, width))
-        out = F.scaled_dot_product_attention(folded.query, folded.key, folded.value, scale=1.0)
-        out = out[..., : value.shape[-1]].transpose(1, 2)  # (B, H * W, heads, D)
-        return self.proj(out.reshape(batch, height, width, dim))
+        """(B, H, W, C) -> (B, H, W, C); H = W = `side` unless windowed."""
+        grid_hw = (x.shape[1], x.shape[2])
+        qkv = self.qkv(x)
+        if self.windowed:  # SAM pads x with zeros, whose query, key and value are the layer's bias
+            qkv = window_partition(qkv, self.side, self.qkv.bias)
+        side = (self.side, self.side)
+        parts = qkv.reshape(len(qkv), side[0] * side[1], 3, self.num_heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, D)
+        out = attend_over_grid(query, key, value, self.rel_pos_h, self.rel_pos_w, side)
+        out = out.transpose(1, 2).reshape(len(qkv), *side, x.shape[-1])  # (B, side, side, C)
+        return self.proj(window_unpartition(out, grid_hw) if self.windowed else out)
 
 
-def window_partition(x: Tensor, window: int) -> Tensor:
-    """Cut (B, H, W, C) into (B * windows, window, window, C), zero-padded right and bottom."""
+def window_partition(x: Tensor, window: int, filler: Tensor | None = None) -> Tensor:
+    """Cut (B, H, W, C) into (B * windows, window, window, C), padded right and bottom with `filler` (C,) or zeros."""
     batch, height, width, channels = x.shape
     x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    if filler is not None:
+        x[:, height:] = filler.to(x.dtype)
+        x[:, :height, width:] = filler.to(x.dtype)
     x = x.reshape(batch, x.shape[1] // window, window, x.shape[2] // window, window, channels)
     return x.transpose(2, 3).reshape(-1, window, window, channels)
 
@@ -159,21 +119,30 @@ class Block(nn.Module):
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, window_size: int, grid_size: int) -> None:
         super().__init__()
         side = window_size or grid_size
+        self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attn = Attention(dim, num_heads, (side, side))
+        self.attn = Attention(dim, num_heads, side, windowed=window_size > 0)
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = MLPBlock(dim, mlp_dim)
-        self.window_size = window_size
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        normed = self.norm1(x)
-        if self.window_size:
-            windows = self.attn(window_partition(normed, self.window_size))
-            x = x + window_unpartition(windows, (x.shape[1], x.shape[2]))
-        else:
-            x = x + self.attn(normed)
+        if not runs_in_blocks(x):
+            return self._mixed(self._attended(x))
+        if self.window_size:  # rows of windows have nothing to do with each other
+            return _in_strips(lambda strip: self._mixed(self._attended(strip)), x, self.window_size)
+        return _in_strips(self._mixed, self._attended(x), MIXED_AT_ONCE)
+
+    def _attended(self, x: Tensor) -> Tensor:
+        return x + self.attn(self.norm1(x))
+
+    def _mixed(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
+
+
+def _in_strips(part: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
+    """`part` of (B, H, W, C), some rows at a time: what lies between its layers then stays in the cache."""
+    return torch.cat([part(strip) for strip in x.split(rows, dim=1)], dim=1)
 
 
 class PatchEmbed(nn.Module):
