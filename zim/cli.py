@@ -21,9 +21,15 @@ from zim.errors import ConfigError, ImageError, PromptError, ZimError
 if TYPE_CHECKING:
     from zim.matte_files import OutputOptions, PromptOptions
     from zim.protocol import Predictor
+    from zim.text_detection import TextDetector
 
 MAX_NAMED = 5
 NUMBERS_OF = {"--box": 4, "--point": 3}
+
+DETECTOR_HELP = (
+    "What finds the text: grounding_dino (default) or owlv2, also with :FOLDER or :OWNER/MODEL; "
+    "a model folder; recorded:FILE."
+)
 
 app = typer.Typer(
     name="zim",
@@ -119,6 +125,13 @@ def matte(
         Path | None, typer.Option(help="PNG of the photo's size: 255 object, 0 background, 128 nothing.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="Rough mask, a PNG of the photo's size.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help='In place of all these: "the cat" or "cat. remote."; one object for each find.')
+    ] = None,
+    detector: Annotated[str | None, typer.Option(metavar="NAME|FOLDER|recorded:FILE", help=DETECTOR_HELP)] = None,
+    box_threshold: Annotated[float | None, typer.Option(help="With --text: least score of a find, 0.25.")] = None,
+    text_threshold: Annotated[float | None, typer.Option(help="With --text: least score of a word, 0.25.")] = None,
+    unite: Annotated[bool, typer.Option("--unite", help="One matte of all objects of a photo.")] = False,
     model: Annotated[str, typer.Option(help="Name (see `zim models`) or checkpoint.")] = "zim_tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     output_kind: Annotated[Kind, typer.Option(help="What to write.")] = Kind.alpha,
@@ -132,46 +145,74 @@ def matte(
 ) -> None:
     """Write alpha mattes, cut-outs, masks or trimaps of the objects that you point at.
 
-    Several boxes are several objects (files are numbered); a point belongs to the box that contains it. With
-    several photos the prompts apply to each, and one that fails does not stop the others.
+    Several boxes are several objects (files are numbered); a point belongs to the box that contains it. So are
+    several finds of a text, the surest first. With several photos the prompts apply to each, and one that fails,
+    or in which the text finds nothing, does not stop the others.
 
     Exit codes: 0 all written, 1 something failed, 2 wrong usage.
     """
     with reported(debug, MISUSED, (ConfigError, PromptError, ImageError)):
         from zim.matte_files import (
             OutputOptions,
-            PromptOptions,
             background_from_text,
             check_prompts,
             find_photos,
             plan_outputs,
         )
 
-        boxes = [_numbers("--box", text) for text in box or []]
-        points = [_numbers("--point", text) for text in point or []]
-        prompts = PromptOptions(
-            boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes),
-            points=tuple((x, y, label) for x, y, label in points),
-            scribble=scribble,
-            mask=mask,
-        )
+        thresholds = _thresholds(text, detector, box_threshold, text_threshold)
+        prompts = _prompts(box or [], point or [], scribble=scribble, mask=mask, text=text, **thresholds)
         check_prompts(prompts)
         output = OutputOptions(
             path=out,
             kind=output_kind.value,
             background=None if background is None else background_from_text(background),
             multimask=multimask,
+            unite=unite,
         )
         photos = find_photos(images)
         plan = plan_outputs(photos, prompts, output, images)
     with reported(debug, FAILED, (Exception,)):  # a factory of somebody else may raise anything
+        finder = None if text is None else _detector(detector, device)
         predictor = _loaded(model, device, refine)
-    failures = _matte_all(plan, predictor, prompts, output, debug)
+    failures = _matte_all(plan, predictor, prompts, output, debug, finder)
     if failures:
         if len(plan) > 1:
             names = ", ".join(map(str, failures[:MAX_NAMED])) + ", ..." * (len(failures) > MAX_NAMED)
             complain(f"{len(failures)} of {len(plan)} photos failed: {names}")
         raise typer.Exit(FAILED)
+
+
+def _prompts(box: Sequence[str], point: Sequence[str], **others: Any) -> "PromptOptions":
+    """What the user points at; numbers that are none are misuse."""
+    from zim.matte_files import PromptOptions
+
+    boxes = [_numbers("--box", text) for text in box]
+    points = [_numbers("--point", text) for text in point]
+    return PromptOptions(
+        boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes),
+        points=tuple((x, y, label) for x, y, label in points),
+        **others,
+    )
+
+
+def _thresholds(
+    text: str | None, detector: str | None, box_threshold: float | None, text_threshold: float | None
+) -> dict[str, float]:
+    """The thresholds that were given; without a text neither they nor a detector mean anything."""
+    thresholds = {"box_threshold": box_threshold, "text_threshold": text_threshold}
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    if text is None and (given or detector is not None):
+        option = "--detector" if detector is not None else f"--{next(iter(given)).replace('_', '-')}"
+        raise PromptError(f"{option}: expected --text beside it, got none")
+    return given
+
+
+def _detector(name: str | None, device: str) -> "TextDetector":
+    """The text detector of that name; without one the default."""
+    from zim import text_detection
+
+    return text_detection.load_text_detector(text_detection.DEFAULT_DETECTOR if name is None else name, device)
 
 
 def _loaded(model: str, device: str, refine: bool) -> "Predictor":
@@ -192,6 +233,7 @@ def _matte_all(
     prompts: "PromptOptions",
     output: "OutputOptions",
     debug: bool,
+    detector: "TextDetector | None",
 ) -> list[Path]:
     """Matte every photo, with a progress bar for several on a terminal; returns those that failed."""
     from tqdm import tqdm
@@ -201,7 +243,7 @@ def _matte_all(
     failures = []
     for photo, names in tqdm(plan.items(), unit="photo", disable=True if len(plan) == 1 else None):
         try:
-            for file in matte_photo(photo, predictor, prompts, output, names):
+            for file in matte_photo(photo, predictor, prompts, output, names, detector):
                 announce(file)
         # RuntimeError is how torch says that memory ran out.
         except (ZimError, OSError, RuntimeError, MemoryError) as error:

@@ -26,7 +26,7 @@ OPTIONAL = {
     "sam": ("segment_anything",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "matting": ("pymatting",),
-    "text": ("transformers",),
+    "text": ("scipy", "transformers"),
     "inpaint": ("diffusers",),
     "medical": ("nibabel",),
     "multiview": ("open3d",),

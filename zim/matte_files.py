@@ -1,9 +1,11 @@
 """Mattes of photo files: prompts in the words of the command line, one predictor, PNG files out."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,7 @@ from zim.errors import ConfigError, ImageError, PromptError
 from zim.image_io import read_alpha, read_gray, read_image, save_png
 from zim.prompts import Prompt, mask_input_from_mask, points_from_scribble
 from zim.protocol import Predictor
+from zim.text_detection import TextDetector, check_thresholds, clean_detections, split_phrases
 
 OutputKind = Literal["alpha", "cutout", "mask", "trimap", "all"]
 EVERY_KIND = ("alpha", "cutout", "mask", "trimap")
@@ -32,28 +35,35 @@ class PromptOptions:
 
     `boxes` are objects; a point belongs to the box that contains it. `scribble` is a PNG of the photo's size
     (255 foreground, 0 background, 128 nothing), whose points join `points`. `mask` is a rough mask of the
-    photo's size.
+    photo's size. `text` stands in place of all of these: phrases for a detector, whose boxes are the objects.
     """
 
     boxes: tuple[Box, ...] = ()
     points: tuple[Point, ...] = ()
     scribble: Path | None = None
     mask: Path | None = None
+    text: str | None = None
+    box_threshold: float = 0.25
+    text_threshold: float = 0.25
 
     @property
     def object_count(self) -> int:
-        """Objects a photo: one for each box, or one."""
+        """Objects a photo: one for each box, or one; with `text`, the fewest."""
         return max(len(self.boxes), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """Where results go and which: a `.png` file, or a folder for several photos or kinds."""
+    """Where results go and which: a `.png` file, or a folder for several photos or kinds.
+
+    With `unite` the objects of a photo give one matte, the highest alpha of each pixel.
+    """
 
     path: Path
     kind: OutputKind = "alpha"
     background: Background | None = None
     multimask: bool = False
+    unite: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -66,10 +76,18 @@ def check_prompts(options: PromptOptions) -> None:
 
     Raises:
         PromptError: no prompt at all, a box inside out, a label that is not 0 or 1, several boxes with one
-            mask, a scribble or mask that is not there, or a foreground point outside all of several boxes.
+            mask, a scribble or mask that is not there, a foreground point outside all of several boxes, or a
+            text without phrases or beside another prompt.
+        ConfigError: a threshold outside [0, 1].
     """
-    if not (options.boxes or options.points or options.scribble or options.mask):
-        raise PromptError("prompt: expected --box, --point, --scribble or --mask, got none")
+    others = bool(options.boxes or options.points or options.scribble or options.mask)
+    if options.text is not None:
+        split_phrases(options.text)
+        check_thresholds(box_threshold=options.box_threshold, text_threshold=options.text_threshold)
+        if others:
+            raise PromptError("--text: expected no --box, --point, --scribble or --mask beside it")
+    elif not others:
+        raise PromptError("prompt: expected --box, --point, --scribble, --mask or --text, got none")
     for x1, y1, x2, y2 in options.boxes:
         if x2 < x1 or y2 < y1:
             raise PromptError(f"--box: expected X1 <= X2 and Y1 <= Y2, got {x1:g} {y1:g} {x2:g} {y2:g}")
@@ -195,7 +213,6 @@ def plan_outputs(
     Raises:
         ConfigError: names that would overwrite each other or an input, or a path that cannot be meant.
     """
-    kinds = _kinds(output)
     if output.path.suffix.lower() in PICTURE_SUFFIXES and output.path.suffix.lower() != ".png":
         raise ConfigError(f"--out: results are PNG files; expected NAME.png or a folder, got {output.path}")
     if output.is_file and (len(photos) > 1 or output.kind == "all"):
@@ -203,18 +220,31 @@ def plan_outputs(
     if any(path.is_dir() and path.resolve() == output.path.resolve() for path in inputs):
         raise ConfigError(f"--out: expected another folder than that of the photos, got {output.path}")
     _check_folder(output.path.parent if output.is_file else output.path)
-    plan: dict[Path, list[dict[str, Path]]] = {}
-    for photo in photos:
-        objects = []
-        for index in range(prompts.object_count):
-            number = f"_{index}" if prompts.object_count > 1 else ""
-            if output.is_file:
-                objects.append({kinds[0]: output.path.with_stem(output.path.stem + number)})
-            else:
-                objects.append({kind: output.path / f"{photo.stem}{number}_{kind}.png" for kind in kinds})
-        plan[photo] = objects
-    _refuse_clashes(plan, [*photos, *(file for file in (prompts.scribble, prompts.mask) if file)])
+    plan = {photo: name_outputs(photo, prompts, output, prompts.object_count) for photo in photos}
+    sources = [*photos, *(file for file in (prompts.scribble, prompts.mask) if file)]
+    _refuse_clashes(plan, sources)
+    if prompts.text is not None and not output.unite:
+        _refuse_numbered_sources(photos, output, sources)
     return plan
+
+
+def name_outputs(photo: Path, prompts: PromptOptions, output: OutputOptions, count: int) -> list[dict[str, Path]]:
+    """{kind: file} for each of `count` objects of a photo, one if they are united.
+
+    Several objects are numbered. In a folder those of a text are so even if there is one, for their number
+    differs from photo to photo; NAME.png stays NAME.png for one object.
+    """
+    kinds = _kinds(output)
+    count = 1 if output.unite else count
+    numbered = count > 1 or (prompts.text is not None and not output.is_file and not output.unite)
+    objects = []
+    for index in range(count):
+        number = f"_{index}" if numbered else ""
+        if output.is_file:
+            objects.append({kinds[0]: output.path.with_stem(output.path.stem + number)})
+        else:
+            objects.append({kind: output.path / f"{photo.stem}{number}_{kind}.png" for kind in kinds})
+    return objects
 
 
 def _check_folder(folder: Path) -> None:
@@ -250,29 +280,74 @@ def _refuse_clashes(plan: dict[Path, list[dict[str, Path]]], sources: Sequence[P
         raise ConfigError(f"--out: expected other files than the inputs, got {taken.pop()}")
 
 
+def _refuse_numbered_sources(photos: Sequence[Path], output: OutputOptions, sources: Sequence[Path]) -> None:
+    """Refuse inputs that an object of some number would overwrite, while nobody knows how many there are."""
+    stems = {output.path.stem} if output.is_file else {photo.stem for photo in photos}
+    folder = (output.path.parent if output.is_file else output.path).resolve()
+    kinds = "" if output.is_file else f"_({'|'.join(_kinds(output))})"
+    for source in sources:
+        match = re.fullmatch(rf"(?P<stem>.+)_\d+{kinds}\.png", source.name)
+        if match and match["stem"] in stems and source.resolve().parent == folder:
+            raise ConfigError(f"--out: expected other files than the inputs, got {source}")
+
+
 def matte_photo(
     photo: Path,
     predictor: Predictor,
     prompts: PromptOptions,
     output: OutputOptions,
     names: Sequence[dict[str, Path]],
+    detector: TextDetector | None = None,
 ) -> Iterator[Path]:
     """Matte one photo and write its files one by one, each whole or not at all; yields what was written.
 
+    Args:
+        photo: the file.
+        predictor: what mattes.
+        prompts: what to matte.
+        output: what to write.
+        names: the files of each object, of `plan_outputs`; with a text, as many as there are found count.
+        detector: finds what `prompts.text` names.
+
     Raises:
-        ZimError: an unreadable photo or a prompt that does not fit it.
+        ZimError: an unreadable photo, a prompt that does not fit it, or a text that names nothing in it.
         OSError: a file cannot be written.
     """
     image = read_image(photo)
     height, width = image.shape[:2]
+    if prompts.text is not None:
+        boxes = _found_boxes(image, prompts, detector)
+        names = name_outputs(photo, prompts, output, len(boxes))
+        prompts = replace(prompts, text=None, boxes=boxes)
     object_prompts = build_prompts(prompts, (height, width))
     predictor.set_image(image)
-    for prompt, files in zip(object_prompts, names, strict=True):
-        given = {name: value for name, value in prompt.as_kwargs().items() if value is not None}
-        alpha = predict_alpha(predictor, multimask_output=output.multimask, **given)
+    alphas: Iterable[np.ndarray] = (_alpha(predictor, prompt, output) for prompt in object_prompts)
+    if output.unite:
+        alphas = [reduce(np.maximum, alphas)]
+    for alpha, files in zip(alphas, names, strict=True):
         for kind, file in files.items():
             save_png(file, _render(kind, image, alpha, output.background))
             yield file
+
+
+def _alpha(predictor: Predictor, prompt: Prompt, output: OutputOptions) -> np.ndarray:
+    given = {name: value for name, value in prompt.as_kwargs().items() if value is not None}
+    return predict_alpha(predictor, multimask_output=output.multimask, **given)
+
+
+def _found_boxes(image: np.ndarray, prompts: PromptOptions, detector: TextDetector | None) -> tuple[Box, ...]:
+    """One box for each object that the text names, the surest first."""
+    if prompts.text is None or detector is None:
+        raise ConfigError("detector: expected a text detector and a text, got none")
+    thresholds = {"box_threshold": prompts.box_threshold, "text_threshold": prompts.text_threshold}
+    answer = detector.detect(image, prompts.text, **thresholds)
+    found = clean_detections(answer.boxes, answer.scores, answer.labels, image.shape[:2])
+    if not found.labels:
+        raise PromptError(
+            f"--text: found no {' and no '.join(map(repr, split_phrases(prompts.text)))} above "
+            f"--box-threshold {prompts.box_threshold:g}; a lower one finds more"
+        )
+    return tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in found.boxes)
 
 
 def _render(kind: str, image: np.ndarray, alpha: np.ndarray, background: Background | None) -> np.ndarray:

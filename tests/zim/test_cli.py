@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import zim.loading
+import zim.text_detection
 from zim.cli import app, join_numbers
 from zim.errors import CheckpointError
 from zim.image_io import read_alpha, read_gray, read_image, save_png
 from zim.refinement import refine_alpha
+from zim.text_detection import Detections, clean_detections
 
 HW = (40, 60)
 
@@ -211,7 +213,7 @@ def test_interrupted_write_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "expected --box, --point, --scribble or --mask, got none"),
+        ("", "expected --box, --point, --scribble, --mask or --text, got none"),
         ("--box 1 2 3", "--box: expected 4 numbers X1 Y1 X2 Y2, got '1 2 3'"),
         ("--box 9 2 3 4", "expected X1 <= X2"),
         ("--point 1 2", "--point: expected 3 numbers X Y LABEL, got '1 2'"),
@@ -404,3 +406,120 @@ def test_refine_leads_uncertain_edges_by_the_photo(
         assert _zim("matte", photo, "--box", 10, 5, 50, 30, *option, "-o", out).exit_code == 0
         np.testing.assert_allclose(read_alpha(out), expected, atol=0.6 / 255)
     assert np.abs(refine_alpha(read_image(photo), plain) - plain).max() > 0.02
+
+
+class Finder:
+    """A text detector that finds the same boxes in every photo, or none in those that are black."""
+
+    def __init__(self, boxes: list[list[float]]) -> None:
+        self.boxes = boxes
+        self.asked: list[tuple[str, dict[str, float]]] = []
+
+    def detect(self, image: np.ndarray, phrases: str, **thresholds: float) -> Detections:
+        self.asked.append((phrases, thresholds))
+        boxes = self.boxes if image.any() else []
+        scores = [0.9 - index / 10 for index in range(len(boxes))]
+        return clean_detections(boxes, scores, ["it"] * len(boxes), image.shape[:2])
+
+
+@pytest.fixture
+def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
+    fake = Finder([[0, 0, 20, 20], [30, 0, 50, 20]])
+    monkeypatch.setattr(zim.text_detection, "load_text_detector", lambda name, device="auto": fake)
+    return fake
+
+
+def test_what_a_text_finds_is_matted_like_boxes(
+    photo: Path, predictor: BoxPredictor, finder: Finder, tmp_path: Path
+) -> None:
+    options = ["--text", "The cat", "--box-threshold", 0.4, "--text-threshold", 0.1]
+    result = _zim("matte", photo, *options, "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    assert _files(tmp_path) == ["out_0.png", "out_1.png", "photo.png"]
+    assert [prompt["box"].tolist() for prompt in predictor.prompts] == finder.boxes
+    assert finder.asked == [("The cat", {"box_threshold": 0.4, "text_threshold": 0.1})]
+    assert (read_gray(tmp_path / "out_1.png")[:21, 30:51] == 255).all()
+
+
+def test_one_find_keeps_the_name_and_a_folder_numbers_always(
+    photo: Path, predictor: BoxPredictor, finder: Finder, tmp_path: Path
+) -> None:
+    del finder.boxes[1]
+    assert _zim("matte", photo, "--text", "cat", "-o", tmp_path / "cat.png").exit_code == 0
+    assert _zim("matte", photo, "--text", "cat", "-o", tmp_path / "out").exit_code == 0
+    assert _zim("matte", photo, "--text", "cat", "--unite", "-o", tmp_path / "one").exit_code == 0
+    assert _files(tmp_path) == ["cat.png", "one/photo_alpha.png", "out/photo_0_alpha.png", "photo.png"]
+
+
+def test_unite_takes_the_highest_alpha_of_boxes_too(photo: Path, predictor: BoxPredictor, tmp_path: Path) -> None:
+    boxes = ["--box", 0, 0, 20, 20, "--box", 30, 0, 50, 20]
+    result = _zim("matte", photo, *boxes, "--unite", "--output-kind", "all", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    kinds = ("alpha", "cutout", "mask", "trimap")
+    assert _files(tmp_path / "out") == [f"photo_{kind}.png" for kind in kinds]
+    expected = np.zeros(HW, bool)
+    expected[:21, :21] = expected[:21, 30:51] = True
+    np.testing.assert_array_equal(read_gray(tmp_path / "out" / "photo_mask.png") == 255, expected)
+
+
+def test_a_photo_in_which_nothing_is_found_is_skipped_and_reported(
+    photo: Path, predictor: BoxPredictor, finder: Finder, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    for name in "ac":
+        save_png(folder / f"{name}.png", read_image(photo))
+    save_png(folder / "b.png", np.zeros((*HW, 3), np.uint8))
+    result = _zim("matte", folder, "--text", "cat. red dog", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert _files(tmp_path / "out") == ["a_0_alpha.png", "a_1_alpha.png", "c_0_alpha.png", "c_1_alpha.png"]
+    found_none, summary = result.stderr.splitlines()
+    assert found_none == (
+        f"zim: error: {folder / 'b.png'}: --text: found no 'cat' and no 'red dog' above --box-threshold 0.25; "
+        "a lower one finds more"
+    )
+    assert "1 of 3 photos failed" in summary
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "cat", "--box", 0, 0, 9, 9], "--text: expected no --box, --point, --scribble or --mask beside it"),
+        (["--text", "cat", "--point", 1, 1, 0], "--text: expected no --box, --point, --scribble or --mask beside it"),
+        (["--text", " . "], "text: expected a phrase such as 'the cat' or 'cat. remote.', got ' . '"),
+        (["--text", "cat", "--box-threshold", 1.5], "box_threshold: expected a number in [0, 1], got 1.5"),
+        (["--box", 0, 0, 9, 9, "--detector", "owlv2"], "--detector: expected --text beside it, got none"),
+        (["--box", 0, 0, 9, 9, "--text-threshold", 0.3], "--text-threshold: expected --text beside it, got none"),
+    ],
+)
+def test_misuse_of_text_is_one_line_and_exit_code_2(
+    arguments: list[object], message: str, photo: Path, predictor: BoxPredictor, finder: Finder
+) -> None:
+    result = _zim("matte", photo, "-o", "x.png", *arguments)
+    assert (result.exit_code, result.stderr) == (2, f"zim: error: {message}\n")
+    assert (predictor.prompts, finder.asked) == ([], [])
+
+
+def test_no_find_can_overwrite_an_input(
+    photo: Path, predictor: BoxPredictor, finder: Finder, tmp_path: Path
+) -> None:
+    save_png(tmp_path / "out" / "photo_1_alpha.png", read_image(photo))
+    before = (tmp_path / "out" / "photo_1_alpha.png").read_bytes()
+    for out in ("out", "out/photo.png"):
+        name = "photo_1_alpha.png" if out == "out" else "photo_1.png"
+        (tmp_path / "out" / name).write_bytes(before)
+        inputs = [photo, tmp_path / "out" / name] if out == "out" else [tmp_path / "out" / name]
+        result = _zim("matte", *inputs, "--text", "cat", "-o", tmp_path / out)
+        assert (result.exit_code, "other files than the inputs" in result.stderr) == (2, True)
+        assert (tmp_path / "out" / name).read_bytes() == before
+    assert predictor.prompts == []
+
+
+def test_without_a_detector_the_error_says_what_to_install(
+    photo: Path, predictor: BoxPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zim.text_detection, "entry_points", lambda group: [])
+    result = _zim("matte", photo, "--text", "cat", "-o", tmp_path / "out.png")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("zim: error: text prompts need a detector") and result.stderr.count("\n") == 1
+    assert "pip install 'zim-matting[text]'" in result.stderr
+    assert (_files(tmp_path), predictor.prompts) == (["photo.png"], [])
