@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from zim import cli_auto, cli_download, cli_onnx
+from zim import cli_auto, cli_bench, cli_download, cli_onnx
 from zim.cli_reports import FAILED, MISUSED, announce, complain, reported
 from zim.errors import ConfigError, ImageError, PromptError, ZimError
 
@@ -282,6 +282,7 @@ def doctor(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.
 cli_auto.register(app)
 cli_onnx.register(app)
 cli_download.register(app)
+cli_bench.register(app)
 
 
 def main() -> None:

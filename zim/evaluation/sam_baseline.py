@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from zim.compat.segment_anything import import_segment_anything
@@ -92,3 +93,19 @@ class SamBaselinePredictor:
         return self._predictor.predict(
             point_coords, point_labels, box, mask_input, multimask_output, return_logits
         )
+
+    @property
+    def transform(self) -> Any:
+        """`SamPredictor.transform`: from the original frame to the input frame."""
+        return self._predictor.transform
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self._predictor.device
+        return device
+
+    def predict_torch(self, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """`SamPredictor.predict_torch`, unchanged."""
+        answer: tuple[Tensor, Tensor, Tensor] = self._predictor.predict_torch(*arguments, **named)
+        return answer

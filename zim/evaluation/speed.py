@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadPredictor | None =
     options = _parser().parse_args(arguments)
     try:
         use_threads(options.threads)
-        image = _photo(options.image)
+        image = timing_photo(options.image)
         if options.repeats < 1:
             raise ConfigError(f"--repeats: expected a number >= 1, got {options.repeats}")
         with blaming_model(options.model, "to load"):
@@ -94,8 +95,8 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadPredictor | None =
     return 0
 
 
-def _photo(path: str | None) -> NDArray[np.uint8]:
-    """The given photo with a long side of 1024 pixels, or the synthetic one."""
+def timing_photo(path: str | Path | None) -> NDArray[np.uint8]:
+    """A photo with a long side of 1024 pixels, or, without a path, the synthetic one: (H, W, 3) uint8 RGB."""
     if path is None:
         return synthetic_photo()
     image = read_image(path)

@@ -1,0 +1,103 @@
+"""How much memory a call needs beyond what is held before it."""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zim.alpha import predict_alpha
+from zim.protocol import Predictor
+
+_EVERY_SECONDS = 0.003
+_STATUS = Path("/proc/self/status")
+
+
+def extra_memory(call: Callable[[], object]) -> int | None:
+    """Bytes at the peak of a call, less those before it; None where the system does not tell.
+
+    On CUDA what the allocator reports, else the resident size of the process, looked at every few milliseconds (Linux
+    only): spikes shorter than that are missed.
+    """
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    if not _STATUS.is_file():
+        return None
+    watch = _Watch()
+    watch.start()
+    try:
+        call()
+    finally:
+        peak = watch.stop()
+    return peak
+
+
+class _Watch(threading.Thread):
+    """Looks at the resident size until told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self._before = self._peak = resident_bytes()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            self._peak = max(self._peak, resident_bytes())
+            time.sleep(_EVERY_SECONDS)
+
+    def stop(self) -> int:
+        self._peak = max(self._peak, resident_bytes())
+        self._ended.set()
+        self.join()
+        return self._peak - self._before
+
+
+def resident_bytes() -> int:
+    """Resident size of this process (Linux)."""
+    for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{_STATUS}: expected a line VmRSS")
+
+
+class Growth(NamedTuple):
+    """Resident bytes after the first images and after all of them."""
+
+    early: int
+    late: int
+
+    @property
+    def share(self) -> float:
+        """How much of the early size was added."""
+        return self.late / self.early - 1
+
+
+def growth_over_images(predictor: Predictor, images: Iterable[NDArray[np.uint8]], *, warm_up: int = 10) -> Growth:
+    """Resident size while many (H, W, 3) uint8 images get one box prompt each; the first `warm_up` fill the caches.
+
+    Raises:
+        ValueError: no more images than `warm_up`.
+    """
+    early, count = 0, 0
+    for count, image in enumerate(images, 1):
+        predictor.set_image(image)
+        height, width = image.shape[:2]
+        predict_alpha(predictor, box=np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32))
+        if count == warm_up:
+            gc.collect()
+            early = resident_bytes()
+    if count <= warm_up:
+        raise ValueError(f"images: expected more than the {warm_up} of the warm-up, got {count}")
+    gc.collect()
+    return Growth(early, resident_bytes())
