@@ -3,6 +3,7 @@
 Written once over the predictor protocol: a ZIM, a SAM, or any object with `set_image` and `predict` can be asked.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from zim.checks import check_positive_int
 from zim.crops import Crop, crops_of, is_near_crop_edge, point_grids
+from zim.decoding import Promising
 from zim.errors import ConfigError
 from zim.image_conversion import to_rgb
 from zim.mask_records import OUTPUT_MODES, MaskCandidate, OutputMode, to_record
@@ -184,9 +186,18 @@ class ZimAutomaticMaskGenerator:
         limit = PACKED_LIMIT
         for start in range(0, len(points), step):
             batch = points[start : start + step]
-            logits, qualities = ask_points(self.predictor, batch, crop.hw, multimask_output=masks_per_point > 1)
-            found += self._passing(logits, qualities, batch, crop, (image.shape[0], image.shape[1]))
-            del logits
+            found += self._passing(
+                ask_points(
+                    self.predictor,
+                    batch,
+                    crop.hw,
+                    multimask_output=masks_per_point > 1,
+                    least_quality=self._least_quality,
+                ),
+                batch,
+                crop,
+                (image.shape[0], image.shape[1]),
+            )
             count.add(len(batch))
             if sum(candidate.packed_bytes for candidate in found) > limit:
                 found = self._distinct(found)
@@ -199,22 +210,24 @@ class ZimAutomaticMaskGenerator:
         """Of masks of one crop with much the same box the best, best first."""
         return _without_duplicates(found, [each.quality for each in found], self.box_nms_thresh)
 
+    @property
+    def _least_quality(self) -> float:
+        """What the model has to predict for an answer to count; without a threshold everything counts."""
+        return self.pred_iou_thresh * self.calibration.quality_scale if self.pred_iou_thresh > 0 else -math.inf
+
     def _passing(
-        self, logits: Tensor, qualities: Tensor, points: NDArray[np.float64], crop: Crop, hw: tuple[int, int]
+        self, answers: Promising, points: NDArray[np.float64], crop: Crop, hw: tuple[int, int]
     ) -> Iterator[MaskCandidate]:
-        """The masks of a batch that pass the filters: logits (B, C, h, w), qualities (B, C), points (B, 2)."""
+        """The masks among the answers to (B, 2) points that pass the other filters."""
         threshold = float(getattr(getattr(self.predictor, "model", None), "mask_threshold", 0.0))
         offset = self.stability_score_offset * self.calibration.stability_scale
-        least_quality = self.pred_iou_thresh * self.calibration.quality_scale
         x, y = crop.box[:2]
-        for row, column in np.ndindex(*qualities.shape):
-            quality = float(qualities[row, column])
-            if self.pred_iou_thresh > 0 and not quality > least_quality:
-                continue
-            stability = stability_score(logits[row, column], threshold, offset)
+        for (row, column), logits in zip(answers.places.tolist(), answers.logits, strict=True):
+            quality = float(answers.qualities[row, column])
+            stability = stability_score(logits, threshold, offset)
             if self.stability_score_thresh > 0 and not stability >= self.stability_score_thresh:
                 continue
-            answer = logits[row, column].float().cpu().numpy()
+            answer = logits.float().cpu().numpy()
             mask = answer > threshold
             x1, y1, x2, y2 = box_of(mask) or (0, 0, 0, 0)
             box = (x1 + x, y1 + y, x2 + x, y2 + y)
@@ -259,8 +272,13 @@ def calibration_of(predictor: Predictor) -> Calibration:
 
 
 def ask_points(
-    predictor: Predictor, points: NDArray[np.float64], hw: tuple[int, int], *, multimask_output: bool
-) -> tuple[Tensor, Tensor]:
+    predictor: Predictor,
+    points: NDArray[np.float64],
+    hw: tuple[int, int],
+    *,
+    multimask_output: bool,
+    least_quality: float = -math.inf,
+) -> Promising:
     """Ask about each point by itself, all at once where the predictor has `predict_torch`.
 
     Args:
@@ -268,19 +286,29 @@ def ask_points(
         points: (B, 2) xy in pixels of that image.
         hw: size of that image.
         multimask_output: three answers a point, or one.
-
-    Returns:
-        (B, C, H, W) logits and (B, C) predicted qualities.
+        least_quality: only answers of a higher predicted quality.
     """
-    if hasattr(predictor, "predict_torch") and hasattr(predictor, "transform"):
-        device = torch.device(getattr(predictor, "device", "cpu"))
-        coords = torch.as_tensor(predictor.transform.apply_coords(points, hw))
-        coords = coords.to(device, torch.float32 if device.type == "mps" else torch.float64)
-        labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
-        logits, qualities, _ = predictor.predict_torch(
-            coords[:, None, :], labels, multimask_output=multimask_output, return_logits=True
+    if not (hasattr(predictor, "predict_torch") and hasattr(predictor, "transform")):
+        return _above(*_ask_one_by_one(predictor, points, multimask_output), least_quality)
+    device = torch.device(getattr(predictor, "device", "cpu"))
+    coords = torch.as_tensor(predictor.transform.apply_coords(points, hw))
+    coords = coords.to(device, torch.float32 if device.type == "mps" else torch.float64)[:, None, :]
+    labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
+    if hasattr(predictor, "predict_promising"):
+        promising: Promising = predictor.predict_promising(
+            coords, labels, multimask_output=multimask_output, least_quality=least_quality
         )
-        return logits, qualities
+        return promising
+    logits, qualities, _ = predictor.predict_torch(
+        coords, labels, multimask_output=multimask_output, return_logits=True
+    )
+    return _above(logits, qualities, least_quality)
+
+
+def _ask_one_by_one(
+    predictor: Predictor, points: NDArray[np.float64], multimask_output: bool
+) -> tuple[Tensor, Tensor]:
+    """(B, C, H, W) logits and (B, C) qualities of a predictor that knows arrays only."""
     answers = [
         predictor.predict(
             point_coords=point[None],
@@ -294,6 +322,12 @@ def ask_points(
         torch.from_numpy(np.stack([np.asarray(answer[0]) for answer in answers])),
         torch.from_numpy(np.stack([np.asarray(answer[1]) for answer in answers])),
     )
+
+
+def _above(logits: Tensor, qualities: Tensor, least_quality: float) -> Promising:
+    """Of (B, C, H, W) logits those of a higher quality."""
+    places = torch.nonzero(qualities > least_quality)
+    return Promising(places, logits[places[:, 0], places[:, 1]], qualities)
 
 
 def stability_score(logits: Tensor, threshold: float, offset: float) -> float:

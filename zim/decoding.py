@@ -1,7 +1,7 @@
 """The one way from checked prompts to an answer, shared by every method of the predictor."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,19 @@ from zim.modeling.zim import Zim
 Output = Literal["alpha", "mask"]
 Answer = Literal["alpha", "mask", "logits"]
 Triple = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]
+
+
+class Promising(NamedTuple):
+    """The K answers to B prompts that are worth having.
+
+    places: (K, 2) int64, prompt and answer of each. logits: (K, H, W) of the original frame. qualities: (B, C) float32
+    of all answers.
+    """
+
+    places: Tensor
+    logits: Tensor
+    qualities: Tensor
+
 
 DECODE_CHUNK = 16
 """Prompts that go through the decoder at once; more are taken in turns, so that memory stays bounded."""
@@ -46,11 +59,45 @@ def decode(
 
 
 @torch.no_grad()
+def decode_promising(
+    model: Zim,
+    features: PredictorFeatures,
+    prompts: PromptTensors,
+    *,
+    least_quality: float,
+    multimask_output: bool,
+    chunk_size: int = DECODE_CHUNK,
+) -> Promising:
+    """Decode B prompts, and bring only answers of a higher quality than `least_quality` to the original frame."""
+    places, logits, qualities = [], [], []
+    for start in range(0, prompts.batch_size, chunk_size):
+        native, quality = _native(model, features, prompts.rows(start, start + chunk_size), multimask_output)
+        chosen = torch.nonzero(quality.float() > least_quality)
+        kept = native[chosen[:, 0], chosen[:, 1]][:, None].float()  # (k, 1, S/2, S/2)
+        places.append(chosen + torch.tensor([start, 0], device=chosen.device))
+        logits.append(model.postprocess_masks(kept, features.input_size, features.original_size)[:, 0])
+        qualities.append(quality.float())
+    return Promising(torch.cat(places), torch.cat(logits), torch.cat(qualities))
+
+
+@torch.no_grad()
 def _decode_chunk(
     model: Zim, features: PredictorFeatures, prompts: PromptTensors, answer: Answer, multimask_output: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    prompts = prompts.to(model.device)
-    coords, labels, boxes, mask_input = prompts
+    native, quality = _native(model, features, prompts, multimask_output)
+    native = native.float()
+    low_res = model.low_res_logits(native)
+    logits = model.postprocess_masks(native, features.input_size, features.original_size)
+    if answer == "mask":
+        return logits > model.mask_threshold, quality.float(), low_res
+    return logits if answer == "logits" else logits.sigmoid_(), quality.float(), low_res
+
+
+def _native(
+    model: Zim, features: PredictorFeatures, prompts: PromptTensors, multimask_output: bool
+) -> tuple[Tensor, Tensor]:
+    """The decoder's own logits (B, C, S/2, S/2) and qualities (B, C)."""
+    coords, labels, boxes, mask_input = prompts.to(model.device)
     sparse, dense = model.prompt_encoder(
         points=None if coords is None or labels is None else (coords, labels),
         boxes=boxes,
@@ -63,12 +110,7 @@ def _decode_chunk(
         dense_prompt_embeddings=dense,
         multimask_output=multimask_output,
     )
-    native = native.float()
-    low_res = model.low_res_logits(native)
-    logits = model.postprocess_masks(native, features.input_size, features.original_size)
-    if answer == "mask":
-        return logits > model.mask_threshold, quality.float(), low_res
-    return logits if answer == "logits" else logits.sigmoid_(), quality.float(), low_res
+    return native, quality
 
 
 def join(prompts: Sequence[PromptTensors]) -> PromptTensors:

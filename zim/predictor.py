@@ -18,7 +18,17 @@ from zim.checks import (
     prompts_of_batch,
     prompts_of_one,
 )
-from zim.decoding import DECODE_CHUNK, Answer, Output, Triple, decode, join, row_as_numpy
+from zim.decoding import (
+    DECODE_CHUNK,
+    Answer,
+    Output,
+    Promising,
+    Triple,
+    decode,
+    decode_promising,
+    join,
+    row_as_numpy,
+)
 from zim.embedding_store import image_sha256, load_features, model_sha256, save_features
 from zim.errors import ConfigError, ImageError, ImageNotSetError, PromptError
 from zim.features import ImageState, PredictorFeatures
@@ -200,21 +210,59 @@ class ZimPredictor(ImageState):
             PromptError: no prompt, or one that cannot be meant.
         """
         features = self._require_image()
-        prompts = prompts_of_batch(
+        return decode(
+            self.model,
+            features,
+            self._checked_batch(features, point_coords, point_labels, boxes, mask_input),
+            answer=self._answer(return_logits),
+            multimask_output=multimask_output,
+            chunk_size=check_positive_int(chunk_size, "chunk_size"),
+        )
+
+    def predict_promising(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+        *,
+        least_quality: float,
+        chunk_size: int = DECODE_CHUNK,
+    ) -> Promising:
+        """As `predict_torch` with logits, but only of answers whose predicted quality is above `least_quality`.
+
+        Most answers to a grid of points are of no use; not resizing them saves time and memory.
+
+        Raises:
+            ImageNotSetError: there is no image.
+            PromptError: no prompt, or one that cannot be meant.
+        """
+        features = self._require_image()
+        return decode_promising(
+            self.model,
+            features,
+            self._checked_batch(features, point_coords, point_labels, boxes, mask_input),
+            least_quality=least_quality,
+            multimask_output=multimask_output,
+            chunk_size=check_positive_int(chunk_size, "chunk_size"),
+        )
+
+    def _checked_batch(
+        self,
+        features: PredictorFeatures,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+        mask_input: Tensor | None,
+    ) -> PromptTensors:
+        return prompts_of_batch(
             point_coords,
             point_labels,
             boxes,
             mask_input,
             frame_hw=features.input_size,
             img_size=self.model.image_encoder.img_size,
-        )
-        return decode(
-            self.model,
-            features,
-            prompts,
-            answer=self._answer(return_logits),
-            multimask_output=multimask_output,
-            chunk_size=check_positive_int(chunk_size, "chunk_size"),
         )
 
     def predict_many(

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -269,3 +270,20 @@ def test_the_model_is_put_into_evaluation_mode() -> None:
     ZimPredictor(model).set_image(np.full((20, 30, 3), 200, dtype=np.uint8))
     assert not model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("least_quality", [-math.inf, None, math.inf], ids=["all", "some", "none"])
+def test_promising_answers_are_those_of_predict_torch(predictor: ZimPredictor, least_quality: float | None) -> None:
+    """Chosen by quality before they are resized; the logits and their places are the same."""
+    generator = torch.Generator().manual_seed(0)
+    coords = torch.rand(7, 1, 2, generator=generator) * 60
+    labels = torch.ones(7, 1)
+    logits, qualities, _ = predictor.predict_torch(coords, labels, return_logits=True)
+    least = float(qualities.median()) if least_quality is None else least_quality
+    found = predictor.predict_promising(coords, labels, least_quality=least, chunk_size=3)
+    expected = [(row, column) for row in range(7) for column in range(3) if qualities[row, column] > least]
+    assert [tuple(place) for place in found.places.tolist()] == expected
+    assert len(expected) == {-math.inf: 21, None: 10, math.inf: 0}[least_quality]
+    for place, one in zip(expected, found.logits, strict=True):
+        assert torch.allclose(one, logits[place], atol=1e-5)
+    assert torch.allclose(found.qualities, qualities, atol=1e-6) and found.logits.shape[1:] == logits.shape[2:]

@@ -94,8 +94,17 @@ class Zim(nn.Module):
             (B, C, H, W) logits.
         """
         side = self.image_encoder.img_size
-        masks = F.interpolate(masks, (side, side), mode="bilinear", align_corners=False)
-        masks = masks[..., : input_size[0], : input_size[1]]
+        height, width = input_size
+        if side % masks.shape[-1] == 0:  # the padding, and what is next to it for the interpolation, need no resizing
+            factor = side // masks.shape[-1]
+            rows, columns = (min(-(-size // factor) + 1, masks.shape[-1]) for size in (height, width))
+            masks = masks[..., :rows, :columns]
+            frame = (rows * factor, columns * factor)
+        else:
+            frame = (side, side)
+        masks = F.interpolate(masks, frame, mode="bilinear", align_corners=False)[..., :height, :width]
+        if (height, width) == tuple(original_size):
+            return masks.contiguous()
         return F.interpolate(masks, tuple(original_size), mode="bilinear", align_corners=False)
 
     def low_res_logits(self, logits: Tensor) -> Tensor:

@@ -233,3 +233,20 @@ def test_stock_mask_generator_finds_what_the_predictor_finds(tiny_zim: Zim, phot
         answers = predictor.predict(np.array(record["point_coords"]), np.array([1]))[0]
         difference = (answers != record["segmentation"]).mean((1, 2)).min()
         assert difference <= 0.01
+
+
+@pytest.mark.parametrize("side", [32, 48, 64, 128])
+@pytest.mark.parametrize(
+    ("input_size", "original_size"),
+    [((128, 96), (128, 96)), ((90, 128), (333, 480)), ((1, 128), (1, 3000)), ((128, 57), (200, 90))],
+)
+def test_postprocessing_is_sams_to_the_bit(
+    side: int, input_size: tuple[int, int], original_size: tuple[int, int]
+) -> None:
+    """Resized without the padding, and once only where the photo needs no second resizing: the same bits."""
+    masks = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(side))
+    padded = torch.nn.functional.interpolate(masks, (128, 128), mode="bilinear", align_corners=False)
+    cut = padded[..., : input_size[0], : input_size[1]]
+    expected = torch.nn.functional.interpolate(cut, original_size, mode="bilinear", align_corners=False)
+    received = build_zim(ZIM_TEST).postprocess_masks(masks, input_size, original_size)
+    assert torch.equal(received, expected) and received.is_contiguous()
