@@ -25,7 +25,7 @@ REQUIRED = {
 OPTIONAL = {
     "sam": ("segment_anything",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
-    "matting": ("pymatting",),
+    "matting": ("pymatting", "transformers"),
     "text": ("scipy", "transformers"),
     "inpaint": ("diffusers",),
     "medical": ("nibabel",),
