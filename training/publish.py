@@ -14,14 +14,21 @@ from zim.checkpoints import read_checkpoint
 from zim.errors import ConfigError, ZimError
 from zim.evaluation.sam_baseline import build_sam_tiny
 from zim.files import atomic_write, write_json_atomic
+from zim.hq_checkpoints import HQ_SHIPPED
 from zim.modeling.config import ZimConfig
+from zim.modeling.hq_head import HqHeadConfig, build_hq_head
 from zim.modeling.zim import build_zim
 
 from .label_converter.builders import build_matting
 from .label_converter.config import ARCHITECTURE, ConverterConfig
 from .label_converter.shipped import FOLDER, SHIPPED
 
-ARCHITECTURES = {"zim_tiny": "zim", "sam_tiny": "sam", SHIPPED: ARCHITECTURE}
+ARCHITECTURES = {
+    "zim_tiny": "zim",
+    "sam_tiny": "sam",
+    **{name: name.removesuffix("_tiny") for name in HQ_SHIPPED},
+    SHIPPED: ARCHITECTURE,
+}
 FOLDERS = {SHIPPED: FOLDER}
 """Models that do not lie with the package's other weights."""
 
@@ -60,6 +67,8 @@ def _built(config: dict[str, Any]) -> nn.Module:
     """The model of a checkpoint's configuration, with random weights."""
     if config["architecture"] == ARCHITECTURE:
         return build_matting(ConverterConfig.from_dict(config))
+    if config["architecture"] in ("hq_sam", "hq_zim"):
+        return build_hq_head(HqHeadConfig.from_dict(config["head"]))
     builder = build_zim if config["architecture"] == "zim" else build_sam_tiny
     return builder(ZimConfig.from_dict(config))
 

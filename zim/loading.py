@@ -2,20 +2,22 @@
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from zim.checkpoints import read_checkpoint
+from zim.checkpoints import load_sam_pth, read_checkpoint
 from zim.devices import resolve_device
 from zim.errors import CheckpointError, ConfigError
 from zim.predictor import ZimPredictor
 from zim.protocol import Predictor
-from zim.registry import shipped_weights_path, show_licence, zim_model_registry
+from zim.registry import SAM_SUFFIXES, shipped_weights_path, show_licence, zim_model_registry
 
 ANSWERS = (
-    f"a model ({', '.join(zim_model_registry)}), sam_tiny, grabcut, grabcut+cf, "
-    "the path of a .safetensors checkpoint or of a folder with encoder.onnx and decoder.onnx, or package.module:factory"
+    f"a model ({', '.join(zim_model_registry)}), sam_tiny, grabcut, grabcut+cf, hq_sam_tiny, hq_zim_tiny, "
+    "the path of a .safetensors checkpoint, of SAM-HQ's .pth or of a folder with encoder.onnx and decoder.onnx, "
+    "or package.module:factory"
 )
 
 
@@ -23,10 +25,10 @@ def load_predictor(name: str | Path, device: str | torch.device = "auto") -> Pre
     """The predictor of that name.
 
     Args:
-        name: a key of `zim_model_registry`; "sam_tiny", the SAM baseline; "grabcut" or "grabcut+cf", without
-            weights; the path of a checkpoint, ZIM's or the baseline's, or of a folder with encoder.onnx and
-            decoder.onnx; or "package.module:factory", where `factory()` returns any object with SAM's
-            `set_image` and `predict`.
+        name: a key of `zim_model_registry`; "sam_tiny", the SAM baseline; "hq_sam_tiny" or "hq_zim_tiny", the
+            pair with HQ heads; "grabcut" or "grabcut+cf", without weights; the path of a checkpoint, ZIM's, the
+            baseline's, an HQ head's or SAM-HQ's (.pth), or of a folder with encoder.onnx and decoder.onnx; or
+            "package.module:factory", where `factory()` returns any object with SAM's `set_image` and `predict`.
         device: "auto" takes CUDA, else MPS, else the CPU; what is not a torch model pays no heed to it.
 
     Raises:
@@ -59,6 +61,13 @@ def _sam_baseline(path: Path, device: torch.device) -> object:
     return SamBaselinePredictor(sam.to(device))
 
 
+def _shipped_hq(name: str, device: torch.device) -> object:
+    from zim.hq_checkpoints import load_shipped_hq
+    from zim.hq_predictor import HqPredictor
+
+    return HqPredictor(load_shipped_hq(name).to(device))
+
+
 def _grabcut(device: torch.device) -> object:
     from zim.evaluation.peers import GrabCutPredictor
 
@@ -73,6 +82,8 @@ def _grabcut_closed_form(device: torch.device) -> object:
 
 _BY_NAME: dict[str, Callable[[torch.device], object]] = {
     "sam_tiny": _sam_tiny,
+    "hq_sam_tiny": partial(_shipped_hq, "hq_sam_tiny"),
+    "hq_zim_tiny": partial(_shipped_hq, "hq_zim_tiny"),
     "grabcut": _grabcut,
     "grabcut+cf": _grabcut_closed_form,
 }
@@ -83,9 +94,26 @@ def _from_checkpoint(path: Path, device: str | torch.device) -> Predictor:
         architecture = read_checkpoint(path).config.get("architecture", "zim")
         if architecture == "sam":
             return _checked(_sam_baseline(path, resolve_device(device)), str(path))
+        if architecture in ("hq_sam", "hq_zim"):
+            from zim.hq_checkpoints import load_hq
+            from zim.hq_predictor import HqPredictor
+
+            return HqPredictor(load_hq(path).to(resolve_device(device)))
         if architecture != "zim":
             raise CheckpointError(f'{path}: expected architecture "zim" or "sam", got {architecture!r}')
+    if path.suffix in SAM_SUFFIXES:
+        return _sam_hq(path, device)
     return ZimPredictor.from_pretrained(path, device=device)
+
+
+def _sam_hq(path: Path, device: str | torch.device) -> Predictor:
+    from zim.hq_checkpoints import is_sam_hq, sam_hq_from_state
+    from zim.hq_predictor import HqPredictor
+
+    state = load_sam_pth(path)
+    if is_sam_hq(state):
+        return HqPredictor(sam_hq_from_state(state, source=str(path)).to(resolve_device(device)))
+    return ZimPredictor.from_pretrained(path, device=device)  # which says what a SAM's .pth is good for
 
 
 def _from_factory(text: str) -> Predictor:

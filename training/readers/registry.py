@@ -11,8 +11,10 @@ from .aim500 import Aim500
 from .am2k import Am2k
 from .bsds500 import Bsds500
 from .coco_panoptic import CocoPanoptic
+from .coift import Coift
 from .dis5k import Dis5k
 from .him2k import Him2k
+from .hrsod import Hrsod
 from .label_folder import LabelFolder
 from .matte_folder import MatteFolder
 from .micromat3k import MicroMat3k
@@ -21,6 +23,7 @@ from .reader import Reader, require_training
 from .refmatte import RefMatte
 from .rwp636 import Rwp636
 from .sa1b import Sa1b
+from .thinobject5k import ThinObject5k
 
 _MATTES: tuple[type[Reader[Any]], ...] = (
     Aim500,
@@ -31,6 +34,9 @@ _MATTES: tuple[type[Reader[Any]], ...] = (
     RefMatte,
     MicroMat3k,
     Dis5k,
+    ThinObject5k,
+    Coift,
+    Hrsod,
     MatteFolder,
 )
 _SEGMENTS: tuple[type[Reader[Any]], ...] = (Ade20k, Sa1b, Bsds500, CocoPanoptic, LabelFolder)

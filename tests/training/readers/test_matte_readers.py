@@ -20,6 +20,12 @@ PAIRED = {
     },
     "rwp636": {"all": ("image", "alpha")},
     "dis5k": {"train": ("DIS-TR/im", "DIS-TR/gt"), "test4": ("DIS-TE4/im", "DIS-TE4/gt")},
+    "thinobject5k": {
+        "train": ("ThinObject5K/images_train", "ThinObject5K/masks_train"),
+        "test": ("ThinObject5K/images_test", "ThinObject5K/masks_test"),
+    },
+    "coift": {"test": ("images", "masks")},
+    "hrsod": {"test": ("HRSOD/images", "HRSOD/masks_max255")},
 }
 """As the data sets are published."""
 
@@ -66,6 +72,9 @@ KEYS = {
     "p3m10k": ["train/a", "train/b", "test_p/a", "test_p/b", "test_np/a", "test_np/b"],
     "rwp636": ["all/a", "all/b"],
     "dis5k": ["train/a", "train/b", "test4/a", "test4/b"],
+    "thinobject5k": ["train/a", "train/b", "test/a", "test/b"],
+    "coift": ["test/a", "test/b"],
+    "hrsod": ["test/a", "test/b"],
     "him2k": [f"{split}/{stem}/{n}" for split in ("natural", "synthetic") for stem in "ab" for n in ("00", "01")],
     "refmatte": ["train/p_1_0", "train/p_1_1", "train/p_2_0", "train/p_2_1"],
     "micromat3k": ["fine/0002_21", "coarse/0002_21"],

@@ -11,6 +11,7 @@ from zim.errors import ConfigError, DataError
 
 NAMES = {
     *("aim500", "am2k", "p3m10k", "rwp636", "him2k", "refmatte", "micromat3k", "dis5k", "matte_folder"),
+    *("thinobject5k", "coift", "hrsod"),
     *("ade20k", "sa1b", "bsds500", "coco_panoptic", "label_folder"),
 }
 
