@@ -25,6 +25,7 @@ from .label_converter.shipped import FOLDER, SHIPPED
 
 ARCHITECTURES = {
     "zim_tiny": "zim",
+    "zim_tiny_medical": "zim",
     "sam_tiny": "sam",
     **{name: name.removesuffix("_tiny") for name in HQ_SHIPPED},
     SHIPPED: ARCHITECTURE,

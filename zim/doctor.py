@@ -28,7 +28,7 @@ OPTIONAL = {
     "matting": ("pymatting", "transformers"),
     "text": ("scipy", "transformers"),
     "inpaint": ("diffusers",),
-    "medical": ("nibabel",),
+    "medical": ("nibabel", "scipy", "SimpleITK"),
     "multiview": ("open3d",),
     "demo": ("gradio", "skimage"),
     "train": ("scipy",),

@@ -12,7 +12,7 @@ from zim.devices import resolve_device
 from zim.errors import CheckpointError, ConfigError
 from zim.predictor import ZimPredictor
 from zim.protocol import Predictor
-from zim.registry import SAM_SUFFIXES, shipped_weights_path, show_licence, zim_model_registry
+from zim.registry import SAM_SUFFIXES, SPECIALISED, shipped_weights_path, show_licence, zim_model_registry
 
 ANSWERS = (
     f"a model ({', '.join(zim_model_registry)}), sam_tiny, grabcut, grabcut+cf, hq_sam_tiny, hq_zim_tiny, "
@@ -37,7 +37,7 @@ def load_predictor(name: str | Path, device: str | torch.device = "auto") -> Pre
         MissingDependencyError: an optional library is needed for it.
     """
     text = str(name)
-    if text in zim_model_registry:
+    if text in zim_model_registry or text in SPECIALISED:
         return ZimPredictor.from_pretrained(text, device=device)
     if text in _BY_NAME:
         return _checked(_BY_NAME[text](resolve_device(device)), text)

@@ -34,6 +34,9 @@ MODEL_CONFIGS: dict[str, ZimConfig] = {
 SHIPPED_MODELS = ("zim_tiny",)
 """Models of the registry that come with weights."""
 
+SPECIALISED = ("zim_tiny_medical",)
+"""Shipped weights for one kind of picture, on the configuration of a registry model; `load_model` knows their names."""
+
 SAM_SUFFIXES = (".pth", ".pt")
 SAM_KEY = "vit_b"
 """What a checkpoint of SAM is taken for when nothing else is said."""
@@ -157,8 +160,8 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "auto", dt
     """A model by registry key or checkpoint path, ready for use.
 
     Args:
-        name_or_path: a key of `zim_model_registry`, a `.safetensors` checkpoint of this package, or a folder with
-            encoder.onnx and decoder.onnx (the official release, or of `zim export`).
+        name_or_path: a key of `zim_model_registry`, a name of `SPECIALISED`, a `.safetensors` checkpoint of this
+            package, or a folder with encoder.onnx and decoder.onnx (the official release, or of `zim export`).
         device: "auto" takes CUDA, else MPS, else the CPU; for a folder, what onnxruntime has of these.
         dtype: floating type of the weights; None keeps float32.
 
@@ -174,6 +177,8 @@ def load_model(name_or_path: str | Path, device: str | torch.device = "auto", dt
         raise ConfigError(f"dtype: expected a floating torch dtype or None, got {dtype!r}")
     if str(name_or_path) in zim_model_registry:
         model = zim_model_registry[str(name_or_path)]()
+    elif str(name_or_path) in SPECIALISED:
+        model = load_zim_checkpoint(shipped_weights_path(str(name_or_path)))
     elif Path(name_or_path).exists():
         if Path(name_or_path).suffix in SAM_SUFFIXES:
             raise CheckpointError(

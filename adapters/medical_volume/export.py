@@ -1,0 +1,96 @@
+"""Slices to train on: `python -m adapters.medical_volume.export LABELLED_VOLUMES -o DIR [--leave-out NAME ...]`.
+
+Writes `DIR/NAME_OF_DATA/image/ + alpha/` for `python -m training.train_zim --mattes`, or with `--layout labels`
+`image/ + label/` for `--segments`. `--scenes N` adds synthetic volumes with exact alpha, of seeds that no comparison
+uses.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from zim.errors import ConfigError, ZimError
+
+from .datasets import LabelledVolume, labelled_volumes
+from .scenes import TRAINING_SEEDS, volume_scenes
+from .slice_export import export_labels, export_mattes
+from .windowing import window_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns 0, 1 after an error (one line) or 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        written = _export(options)
+    except (ZimError, ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command writes the rest", file=sys.stderr)
+        return 130
+    for name, count in written.items():
+        print(f"{options.out / name}: {count} pairs")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> dict[str, int]:
+    if not options.data and not options.scenes:
+        raise ConfigError("export: expected a folder of labelled volumes or --scenes N, got neither")
+    if options.every < 1 or options.scenes < 0:
+        raise ConfigError(f"--every, --scenes: expected at least 1 and 0, got {options.every} and {options.scenes}")
+    written: dict[str, int] = {}
+    for root in options.data:
+        found = labelled_volumes(root)
+        unknown = set(options.leave_out) - {one.name for one in found}
+        if unknown and len(options.data) == 1:
+            raise ConfigError(f"--leave-out: {root} has no volume {sorted(unknown)[0]!r}")
+        kept = [one for one in found if one.name not in options.leave_out]
+        for one in tqdm(kept, desc=root.name, unit="volume"):
+            written[root.name] = written.get(root.name, 0) + _volume(one, options, options.out / root.name)
+    if options.scenes:
+        folder = options.out / "synthetic"
+        scenes = volume_scenes(options.scenes, seed=TRAINING_SEEDS)
+        for place, scene in enumerate(tqdm(scenes, total=options.scenes, desc="synthetic", unit="volume")):
+            window = window_of("auto", scene.volume.voxels)
+            name, every = f"{scene.kind}_{place:03d}", options.scenes_every
+            count = export_mattes(scene.volume, scene.alphas, folder, name=name, window=window, every=every)
+            written["synthetic"] = written.get("synthetic", 0) + count
+    return written
+
+
+def _volume(one: LabelledVolume, options: argparse.Namespace, folder: Path) -> int:
+    volume, parts = one.load()
+    window = window_of(options.window, volume.voxels)
+    if options.layout == "labels":
+        ids = sum(number * (alpha > 0.5) for number, alpha in enumerate(parts.values(), start=1))
+        return export_labels(
+            volume, np.asarray(ids, np.uint16), folder, name=one.name, window=window, every=options.every
+        )
+    if len(parts) > 1:
+        parts = {"whole": np.clip(sum(parts.values()), 0, 1), **parts}
+    return export_mattes(volume, parts, folder, name=one.name, window=window, every=options.every)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m adapters.medical_volume.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, nargs="*", help="folders of labelled volumes")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--layout", choices=("mattes", "labels"), default="mattes")
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="NAME", help="volumes to keep for measuring")
+    parser.add_argument("--every", type=int, default=1, help="take every so many slices, along each axis")
+    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="synthetic volumes to add")
+    parser.add_argument("--scenes-every", type=int, default=3)
+    parser.add_argument("--window", default="auto", help="as for segmentation")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
