@@ -15,7 +15,7 @@ from zim.modeling.common import LayerNorm2d, MLPBlock
 from zim.modeling.relative_attention import attend_over_grid, runs_in_blocks
 
 NORM_EPS = 1e-6
-MIXED_AT_ONCE = 8
+MIXED_AT_ONCE = 32
 """Rows of tokens that go through an MLP together where that is faster."""
 
 

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WIDTH_MULTIPLE = 8  # fused attention kernels on GPUs want head widths divisible by 8
-SCORES_AT_ONCE = 2**19  # float32 scores of a block: 2 MiB
+SCORES_A_THREAD = 2**20
+"""Float32 scores of a block, for each thread that works on it: 4 MiB."""
+MAX_THREADS = 8  # what shares one cache
 
 
 class FoldedAttention(NamedTuple):
@@ -118,11 +120,11 @@ def fold_relative_positions(
 def attend_by_blocks(
     query: Tensor, key: Tensor, value: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid_hw: tuple[int, int]
 ) -> Tensor:
-    """As `attend_over_grid`, with at most SCORES_AT_ONCE scores (or one row of queries) at a time; no gradients."""
+    """As `attend_over_grid`, with a few MiB of scores (or one row of queries) at a time; no gradients."""
     with torch.no_grad():
         batch, heads, count, dim = query.shape
         out = query.new_empty(batch, count, heads, dim).transpose(1, 2)  # so that joining the heads moves nothing
-        if count * count * heads <= SCORES_AT_ONCE:
+        if count * count * heads <= _scores_at_once():
             _attend_in_windows(query, key, value, rel_pos_h, rel_pos_w, grid_hw, out)
         else:
             for index in range(batch):
@@ -130,6 +132,10 @@ def attend_by_blocks(
                     query[index], key[index], value[index], rel_pos_h, rel_pos_w, grid_hw, out[index]
                 )
         return out
+
+
+def _scores_at_once() -> int:
+    return SCORES_A_THREAD * min(torch.get_num_threads(), MAX_THREADS)
 
 
 def _attend_in_windows(
@@ -144,7 +150,7 @@ def _attend_in_windows(
     """Whole maps of (B, heads, N, D), several of the batch at a time."""
     batch, heads, count, dim = query.shape
     height, width = grid_hw
-    at_once = max(1, SCORES_AT_ONCE // (count * count * heads))
+    at_once = max(1, _scores_at_once() // (count * count * heads))
     for first in range(0, batch, at_once):
         part = slice(first, first + at_once)
         queries, keys, values = (t[part].reshape(-1, count, dim) for t in (query, key, value))
@@ -167,10 +173,10 @@ def _attend_in_rows(
     """One map of (heads, N, D), head by head and some rows of queries at a time."""
     heads, count, dim = query.shape
     height, width = grid_hw
-    step = width * max(1, SCORES_AT_ONCE // (count * width))
+    step = width * max(1, _scores_at_once() // (count * width))
     scores = query.new_empty(min(step, count), height, width)
     for head in range(heads):
-        queries, keys = query[head].contiguous(), key[head].t()
+        queries, keys, values = query[head].contiguous(), key[head].contiguous().t(), value[head].contiguous()
         terms = relative_terms(queries[None, None], rel_pos_h, rel_pos_w, grid_hw)
         by_row, by_column = (term.reshape(count, -1) for term in terms)  # (N, H) and (N, W)
         for first in range(0, count, step):
@@ -179,4 +185,5 @@ def _attend_in_rows(
             torch.add(by_row[part, :, None], by_column[part, None, :], out=block)
             flat = block.view(-1, count)
             torch.addmm(flat, queries[part], keys, alpha=dim**-0.5, out=flat)
-            torch.mm(flat.softmax(-1), value[head], out=out[head, part])
+            torch.softmax(flat, -1, out=flat)
+            torch.mm(flat, values, out=out[head, part])

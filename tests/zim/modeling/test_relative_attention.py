@@ -61,7 +61,7 @@ def test_attention_of_explicit_scores(
     attend: Callable[..., Tensor], scores_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In blocks of any size: single rows, some rows with a rest, one map of the batch, everything."""
-    monkeypatch.setattr(relative_attention, "SCORES_AT_ONCE", scores_at_once)
+    monkeypatch.setattr(relative_attention, "_scores_at_once", lambda: scores_at_once)
     query, key, value, rel_h, rel_w = inputs(batch=3)
     expected = explicit_scores(query, key, rel_h, rel_w).softmax(-1) @ value
     assert torch.allclose(attend(query, key, value, rel_h, rel_w, GRID), expected, atol=1e-12)
@@ -106,8 +106,9 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_no_tensor_of_all_pairs() -> None:
+def test_no_tensor_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 x 64 tokens of two heads: 33 million pairs, of which 2 MiB are there at a time."""
+    monkeypatch.setattr(relative_attention, "_scores_at_once", lambda: 2**19)
     query, key, value = (torch.zeros(1, 2, 4096, 8) for _ in range(3))
     rel = torch.zeros(127, 8)
     with torch.inference_mode(), LargestTensor() as largest:
