@@ -31,6 +31,9 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the part `encoder`: float32, bfloat16 or float16.")] = "float32",
+    growth_images: Annotated[
+        int, typer.Option(help="Also ask each model about so many photos, and tell how much memory that left behind.")
+    ] = 0,
     json: Annotated[Path | None, typer.Option(help="Write every run here.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Write bars (PNG) here.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -41,6 +44,7 @@ def bench(
     """
     with reported(debug, MISUSED, (ConfigError, ValueError)):
         from zim.devices import resolve_device
+        from zim.evaluation.bench.peak_memory import WARM_UP
         from zim.evaluation.bench.run import BenchConfig
         from zim.evaluation.machine import use_threads
 
@@ -52,11 +56,15 @@ def bench(
             dtype=dtype,
         )
         names = [name.strip() for name in models.split(",") if name.strip()]
-        if config.needs_predictors and (not names or len(set(names)) < len(names)):
+        if growth_images and growth_images <= WARM_UP:
+            raise ConfigError(f"--growth-images: expected 0 or more than {WARM_UP}, got {growth_images}")
+        needs_predictors = config.needs_predictors or growth_images > 0
+        if needs_predictors and (not names or len(set(names)) < len(names)):
             raise ConfigError(f"--models: expected distinct names, got {models!r}")
         use_threads(threads)
         target = resolve_device(device)
     with reported(debug, FAILED, (ZimError, OSError, ImportError, RuntimeError)):
+        from zim.evaluation.bench.peak_memory import growth_over_images, photos_of_all_sizes
         from zim.evaluation.bench.report import CaseResult, json_table, save_plot, text_table
         from zim.evaluation.bench.run import run_bench
         from zim.evaluation.machine import describe_machine, machine_line, now
@@ -64,13 +72,21 @@ def bench(
         from zim.files import write_json_atomic
         from zim.loading import load_predictor
 
-        predictors = {name: load_predictor(name, device=device) for name in names} if config.needs_predictors else {}
+        predictors = {name: load_predictor(name, device=device) for name in names} if needs_predictors else {}
         results: list[CaseResult] = list(run_bench(config, predictors, timing_photo(image), target, progress=True))
         machine = describe_machine()
         typer.echo(machine_line(machine))
         typer.echo(text_table(results))
+        growth = {
+            name: growth_over_images(predictor, photos_of_all_sizes(growth_images))
+            for name, predictor in predictors.items()
+            if growth_images
+        }
+        for name, grown in growth.items():
+            typer.echo(f"{name}: memory over {growth_images} photos {grown.share:+.1%}, {grown.late / 2**20:.0f} MiB")
         if json:
-            write_json_atomic(json, {"date": now(), "machine": machine, "cases": json_table(results)})
+            told = {"date": now(), "machine": machine, "cases": json_table(results)}
+            write_json_atomic(json, told | {"growth": {name: grown._asdict() for name, grown in growth.items()}})
         if figure:
             save_plot(results, figure)
         for path in (json, figure):

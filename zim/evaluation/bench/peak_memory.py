@@ -3,7 +3,7 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from zim.alpha import predict_alpha
+from zim.evaluation.speed import synthetic_photo
 from zim.protocol import Predictor
+
+WARM_UP = 10
+"""Images that fill the caches before growth is looked at."""
 
 _EVERY_SECONDS = 0.003
 _STATUS = Path("/proc/self/status")
@@ -83,7 +87,15 @@ class Growth(NamedTuple):
         return self.late / self.early - 1
 
 
-def growth_over_images(predictor: Predictor, images: Iterable[NDArray[np.uint8]], *, warm_up: int = 10) -> Growth:
+def photos_of_all_sizes(count: int) -> Iterator[NDArray[np.uint8]]:
+    """`count` synthetic photos, (H, W, 3) uint8, of 300 to 1600 pixels a side; the same in every run."""
+    rng = np.random.default_rng(0)
+    for seed in range(count):
+        height, width = rng.integers(300, 1600, 2)
+        yield synthetic_photo(int(height), int(width), seed=seed)
+
+
+def growth_over_images(predictor: Predictor, images: Iterable[NDArray[np.uint8]], *, warm_up: int = WARM_UP) -> Growth:
     """Resident size while many (H, W, 3) uint8 images get one box prompt each; the first `warm_up` fill the caches.
 
     Raises:

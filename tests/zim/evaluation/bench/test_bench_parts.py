@@ -156,6 +156,7 @@ def test_command(tmp_path: Path) -> None:
         (["--models", "a,a"], "--models: expected distinct names"),
         (["--encoder", "vit_x"], "encoder: expected of vit_b"),
         (["--threads", "0"], "threads: expected a number >= 1"),
+        (["--growth-images", "7"], "--growth-images: expected 0 or more than 10, got 7"),
     ):
         failed = runner.invoke(app, ["bench", *wrong])
         assert failed.exit_code == 2 and message in failed.output
