@@ -1,5 +1,8 @@
 """NRRD, MetaImage and DICOM series, through SimpleITK, which counts (z, y, x) and looks to the left and back (LPS)."""
 
+import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,17 @@ WRITABLE = (".nrrd", ".mha")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
+@contextmanager
+def keeping_locale() -> Iterator[None]:
+    """ITK's DICOM library leaves the process in the "C" locale, in which Python opens text files as ASCII."""
+    kept = {category: locale.setlocale(category) for category in (locale.LC_CTYPE, locale.LC_NUMERIC)}
+    try:
+        yield
+    finally:
+        for category, name in kept.items():
+            locale.setlocale(category, name)
+
+
 class ItkTemplate:
     """Origin, spacing and directions as SimpleITK has them; two or three dimensions."""
 
@@ -26,6 +40,7 @@ class ItkTemplate:
     def __init__(self, origin: Any, spacing: Any, direction: Any) -> None:
         self._origin, self._spacing, self._direction = tuple(origin), tuple(spacing), tuple(direction)
 
+    @keeping_locale()
     def write(self, path: Path, stored: NDArray[Any]) -> None:
         """See `Template`; compressed."""
         if path.suffix.lower() not in WRITABLE:
@@ -43,6 +58,7 @@ class ItkTemplate:
                 raise OSError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
+@keeping_locale()
 def read_itk(path: Path, *, time_index: int | None = None, nan_as_zero: bool = False) -> Volume:
     """Read one NRRD or MetaImage volume of two to four dimensions.
 
@@ -68,6 +84,7 @@ def read_itk(path: Path, *, time_index: int | None = None, nan_as_zero: bool = F
         raise DataError(f"{path}: is not an image that SimpleITK can read ({_reason(error)})") from error
 
 
+@keeping_locale()
 def read_geometry(path: Path) -> Geometry:
     """The grid in a file's header; its voxels are not read.
 
@@ -84,6 +101,7 @@ def read_geometry(path: Path) -> Geometry:
     return Geometry.of(size, _affine(reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection(), dimensions))
 
 
+@keeping_locale()
 def read_dicom(folder: Path, *, series: str | None = None, nan_as_zero: bool = False) -> Volume:
     """Read one DICOM series of a folder.
 

@@ -1,6 +1,7 @@
 """Files in and out: twenty odd headers, the other formats, and files that are not what they say."""
 
 import gzip
+import locale
 import resource
 import struct
 import time
@@ -11,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from adapters.medical_volume.itk_files import keeping_locale
 from adapters.medical_volume.loading import load_geometry, load_volume, stem_of
 from zim.errors import DataError
 
@@ -217,7 +219,8 @@ def write_series(folder: Path, places: list[float], uid: str = "1.2.3") -> np.nd
         writer = sitk.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"{uid}_{number:03d}.dcm"))
-        writer.Execute(image)
+        with keeping_locale():
+            writer.Execute(image)
     return array
 
 
@@ -236,6 +239,17 @@ def test_dicom_series(tmp_path: Path) -> None:
     assert load_volume(tmp_path / "one", series="1.2.4").geometry.shape == (5, 6, 2)
     (tmp_path / "empty").mkdir()
     within_bounds(lambda: load_volume(tmp_path / "empty"), "found none")
+
+
+def test_reading_dicom_leaves_the_locale_alone(tmp_path: Path) -> None:
+    """In the "C" locale Python would read text files as ASCII; ITK's DICOM library switches to it."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    write_series(tmp_path, [0, 2, 4])
+    load_volume(tmp_path)
+    assert locale.setlocale(locale.LC_CTYPE) == before
+    with keeping_locale():
+        locale.setlocale(locale.LC_CTYPE, "C")
+    assert locale.setlocale(locale.LC_CTYPE) == before
 
 
 def test_names() -> None:
