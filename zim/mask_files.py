@@ -15,9 +15,7 @@ import colorsys
 import csv
 import io
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import ConfigError
-from zim.files import write_json_atomic, write_text_atomic
+from zim.files import atomic_folder, write_json_atomic, write_text_atomic
 from zim.image_io import save_png
 from zim.mask_records import MaskCandidate, to_record
 from zim.rle import decode_mask, to_coco
@@ -119,7 +117,7 @@ def write_folder(
         image: (H, W, 3) uint8 RGB.
         candidates: its masks.
     """
-    with _whole_folder(target) as folder:
+    with atomic_folder(target) as folder:
         for index, candidate in enumerate(candidates):
             save_png(folder / f"{index}.png", decode_mask(candidate.rle))
             save_png(folder / "alphas" / f"{index}.png", full_alpha(candidate))
@@ -191,20 +189,3 @@ def overlay(image: NDArray[np.uint8], candidates: Sequence[MaskCandidate]) -> ND
 
 def _colour(index: int) -> NDArray[np.float32]:
     return np.array(colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, 0.9, 1.0), dtype=np.float32) * 255
-
-
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder beside `target` that takes its place on success; leftovers of a killed run are removed."""
-    partial, former = (target.with_name(f".{target.name}.{state}") for state in ("partial", "former"))
-    for leftover in (partial, former):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if target.exists():
-            target.rename(former)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)

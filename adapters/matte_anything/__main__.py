@@ -6,6 +6,7 @@ something failed, 2 wrong usage.
 
 import argparse
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -229,9 +230,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _finite(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not abs(value) < 1e9:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
     return value
 
 

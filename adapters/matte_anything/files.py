@@ -13,16 +13,14 @@ With objects apart the pictures are numbered: `alpha_0.png`, `alpha_1.png`, ...
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zim.compositing import Background
 from zim.cutout import trimap_to_uint8
 from zim.errors import ConfigError
-from zim.files import write_json_atomic
+from zim.files import atomic_folder, write_json_atomic
 from zim.image_io import save_png
 
 from .matting import Matte
@@ -103,7 +101,7 @@ def write_mattes(
     Raises:
         OSError: it cannot be written; nothing half-written stays.
     """
-    with _whole_folder(target) as folder:
+    with atomic_folder(target) as folder:
         for index, matte in enumerate(mattes):
             number = f"_{index}" if apart else ""
             save_png(folder / f"alpha{number}.png", matte.alpha)
@@ -128,20 +126,3 @@ def _told(matte: Matte) -> dict[str, Any]:
             entry |= {"label": found.label, "score": round(found.score, 4)}
         objects.append(entry)
     return {"objects": objects, "alpha_sum": round(float(matte.alpha.sum(dtype="float64")), 2)}
-
-
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder beside `target` that takes its place on success; leftovers of a killed run are removed."""
-    partial, former = (target.with_name(f".{target.name}.{state}") for state in ("partial", "former"))
-    for leftover in (partial, former):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if target.exists():
-            target.rename(former)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zim.files import atomic_write, write_bytes_atomic, write_json_atomic, write_text_atomic
+from zim.files import atomic_folder, atomic_write, write_bytes_atomic, write_json_atomic, write_text_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -98,3 +98,26 @@ def test_a_file_is_as_readable_as_any_other_new_one(tmp_path: Path, umask: int, 
     finally:
         os.umask(old)
     assert (tmp_path / "a.bin").stat().st_mode & 0o777 == mode
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with atomic_folder(target) as folder:
+        (folder / "first").write_text("1")
+    with pytest.raises(RuntimeError, match="stop"):
+        with atomic_folder(target) as folder:
+            (folder / "second").write_text("2")
+            raise RuntimeError("stop")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "first"]
+    with atomic_folder(target) as folder:
+        (folder / "second").write_text("2")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "second"]
+
+
+def test_a_folder_comes_back_when_the_run_was_killed_between_the_renames(tmp_path: Path) -> None:
+    (tmp_path / ".out.former").mkdir()
+    (tmp_path / ".out.former" / "kept").write_text("1")
+    (tmp_path / ".out.partial").mkdir()
+    with pytest.raises(RuntimeError, match="stop"), atomic_folder(tmp_path / "out"):
+        raise RuntimeError("stop")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "out"]
