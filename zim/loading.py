@@ -1,5 +1,6 @@
 """`load_predictor`: one name in, one predictor out, whatever stands behind it."""
 
+import copy
 import importlib
 from collections.abc import Callable
 from functools import partial
@@ -46,6 +47,15 @@ def load_predictor(name: str | Path, device: str | torch.device = "auto") -> Pre
     if ":" in text:
         return _from_factory(text)
     raise ConfigError(f"predictor: expected {ANSWERS}; got {text!r}")
+
+
+def another_predictor(predictor: Predictor) -> Predictor:
+    """A predictor for one user more: its image is its own, the model's weights are shared where that can be.
+
+    Predictors with a method `another()` say themselves how; others are copied whole.
+    """
+    make = getattr(predictor, "another", None)
+    return _checked(make() if callable(make) else copy.deepcopy(predictor), type(predictor).__name__)
 
 
 def _sam_tiny(device: torch.device) -> object:

@@ -80,6 +80,10 @@ class ZimPredictor(ImageState):
         """A predictor around `zim.load_model(name_or_path, device, dtype)`."""
         return cls(load_model(name_or_path, device=device, dtype=dtype), output=output)
 
+    def another(self) -> "ZimPredictor":
+        """A predictor of its own, without an image, around the same model: for another user."""
+        return type(self)(self.model, output=self.output)
+
     @property
     def device(self) -> torch.device:
         """Where the model lives."""

@@ -76,6 +76,10 @@ class SamBaselinePredictor:
         self.model = sam
         self._predictor = import_segment_anything().SamPredictor(sam)
 
+    def another(self) -> "SamBaselinePredictor":
+        """A predictor of its own, without an image, around the same model: for another user."""
+        return type(self)(self.model)
+
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         """(H, W, 3) uint8."""
         self._predictor.set_image(image, image_format)

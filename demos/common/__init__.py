@@ -1,0 +1,1 @@
+"""What every app shares: the picture that one prompts, uploads, models, limits, and how an app is served."""
