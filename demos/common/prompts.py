@@ -205,4 +205,5 @@ def _painted(strokes: Sequence[Stroke], scale: float, hw: tuple[int, int]) -> ND
         line = np.rint([_centre(x, y, scale, hw) for x, y in stroke.points]).astype(np.int32)
         colour = SCRIBBLE_FOREGROUND if stroke.label else SCRIBBLE_BACKGROUND
         cv2.polylines(scribble, [line], False, colour, width)
+        cv2.circle(scribble, (int(line[0, 0]), int(line[0, 1])), width // 2, colour, cv2.FILLED)  # a dab has no length
     return scribble

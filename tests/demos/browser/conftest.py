@@ -16,7 +16,6 @@ from PIL import Image
 from demos.common.models import ModelPool
 from demos.common.serving import Build, Services, blocks, launch
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 WAIT_MS = 60_000
@@ -40,6 +39,7 @@ def chromium_path() -> str | None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One browser for all tests; each test has its own profile (`page`, `new_page`)."""
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
     path = chromium_path()
     if path is None:
         pytest.skip("no Chromium on this machine: make test-browser installs it, or set ZIM_CHROMIUM")
