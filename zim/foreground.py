@@ -8,6 +8,10 @@ minimise
 
 over 4-neighbours ij, solved from one pixel up to full size. Only mixed pixels are unknowns: where alpha is 1,
 F is the image. Each level runs red-black Gauss-Seidel, which touches the mixed pixels only and vectorises.
+
+Above SOLVED_PIXELS the finest levels are not solved: F and B are interpolated from the finest one that was, and moved
+by the least that makes alpha F + (1 - alpha) B the image, in strips of rows. Memory then stays near that of the
+pictures.
 """
 
 from typing import NamedTuple
@@ -23,6 +27,9 @@ SMALL_ITERATIONS = 6
 BIG_ITERATIONS = 4
 # Half an 8-bit step from 0 and 1: what an 8-bit matte would call pure.
 PURE = 1.0 / 510.0
+# The largest level that is solved, in pixels.
+SOLVED_PIXELS = 1 << 20
+STRIP_ROWS = 128
 
 
 class _Level(NamedTuple):
@@ -95,15 +102,10 @@ def estimate_foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     check_image_and_alpha(image, alpha)
     top, bottom, left, right = _object_window(alpha)
-    scale = 255.0 if image.dtype == np.uint8 else 1.0
-    window = np.ascontiguousarray(image[top:bottom, left:right], dtype=np.float32) / scale
-    foreground = _solve(window, np.ascontiguousarray(alpha[top:bottom, left:right], dtype=np.float32))
+    foreground = _solve(image[top:bottom, left:right], alpha[top:bottom, left:right])
     height, width = alpha.shape
     rims = top, height - bottom, left, width - right
-    foreground = cv2.copyMakeBorder(foreground, *rims, cv2.BORDER_REPLICATE)
-    if image.dtype == np.uint8:
-        return (foreground * 255.0 + 0.5).astype(np.uint8)
-    return foreground
+    return foreground if not any(rims) else cv2.copyMakeBorder(foreground, *rims, cv2.BORDER_REPLICATE)
 
 
 def _object_window(alpha: np.ndarray) -> tuple[int, int, int, int]:
@@ -123,35 +125,76 @@ def _object_window(alpha: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _solve(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Foreground (H, W, 3) float32 of a float32 image in [0, 1], coarse to fine."""
-    foreground = _mean_colour(image, alpha)
-    background = _mean_colour(image, 1.0 - alpha)
+    """Foreground (H, W, 3) of an image, uint8 or float in [0, 1], in the image's dtype (float32), coarse to fine."""
+    foreground, background = _mean_colours(image, alpha)
     height, width = alpha.shape
     levels = max(int(np.ceil(np.log2(max(height, width)))), 1)
     for step in range(levels + 1):
         # Exact nearest sampling keeps the pairs (I, alpha) of real pixels, which averaging would not.
         size = (round(width ** (step / levels)), round(height ** (step / levels)))
+        if size[0] * size[1] > SOLVED_PIXELS:
+            return _finished(image, alpha, foreground, background)
         level = _Level(
             height=size[1],
             width=size[0],
-            image=cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT).reshape(-1, 3),
-            alpha=cv2.resize(alpha, size, interpolation=cv2.INTER_NEAREST_EXACT).reshape(-1),
+            image=_as_float(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)).reshape(-1, 3),
+            alpha=cv2.resize(alpha, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.float32).reshape(-1),
         )
         foreground = cv2.resize(foreground, size, interpolation=cv2.INTER_LINEAR).reshape(-1, 3)
         background = cv2.resize(background, size, interpolation=cv2.INTER_LINEAR).reshape(-1, 3)
         _relax(level, foreground, background, SMALL_ITERATIONS if max(size) <= SMALL_SIZE else BIG_ITERATIONS)
         foreground = foreground.reshape(size[1], size[0], 3)
         background = background.reshape(size[1], size[0], 3)
-    return np.clip(foreground, 0.0, 1.0)
+    return _as_image(foreground, image.dtype)
 
 
-def _mean_colour(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(1, 1, 3) weighted mean colour; the plain mean when all weights are zero."""
-    total = float(weight.sum(dtype=np.float64))
-    if total <= 0:
-        return image.mean(axis=(0, 1), keepdims=True)
-    mean = np.einsum("hwc,hw->c", image, weight) / total
-    return mean.reshape(1, 1, 3).astype(np.float32)
+def _as_float(image: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1]."""
+    return image.astype(np.float32) / 255.0 if image.dtype == np.uint8 else image.astype(np.float32)
+
+
+def _as_image(colours: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Colours, cut to [0, 1], as uint8 where the image was, else float32."""
+    colours = np.clip(colours, 0.0, 1.0)
+    return (colours * 255.0 + 0.5).astype(np.uint8) if dtype == np.uint8 else colours
+
+
+def _mean_colours(image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(1, 1, 3) mean colours of object and background, by their shares; the plain mean where one has none."""
+    sums, total = np.zeros((2, 3)), np.zeros(2)
+    plain = np.zeros(3)
+    for start in range(0, len(alpha), STRIP_ROWS):
+        colours = _as_float(image[start : start + STRIP_ROWS]).astype(np.float64)
+        share = alpha[start : start + STRIP_ROWS].astype(np.float64)
+        for i, weight in enumerate((share, 1.0 - share)):
+            sums[i] += np.einsum("hwc,hw->c", colours, weight)
+            total[i] += weight.sum()
+        plain += colours.sum(axis=(0, 1))
+    means = [sums[i] / total[i] if total[i] > 0 else plain / alpha.size for i in (0, 1)]
+    return means[0].reshape(1, 1, 3).astype(np.float32), means[1].reshape(1, 1, 3).astype(np.float32)
+
+
+def _finished(image: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """From (h, w, 3) colours of a coarser level to full size, in strips: interpolated, then fitted to the image."""
+    out = np.empty(image.shape, np.uint8 if image.dtype == np.uint8 else np.float32)
+    for start in range(0, len(alpha), STRIP_ROWS):
+        rows = slice(start, min(start + STRIP_ROWS, len(alpha)))
+        pixels, share = _as_float(image[rows]), alpha[rows].astype(np.float32)[..., None]
+        front, back = (_rows_of(colours, rows, alpha.shape) for colours in (foreground, background))
+        missing = pixels - share * front - (1.0 - share) * back
+        front += share / (share**2 + (1.0 - share) ** 2) * missing
+        out[rows] = _as_image(np.where(share >= 1.0 - PURE, pixels, front), image.dtype)
+    return out
+
+
+def _rows_of(colours: np.ndarray, rows: slice, hw: tuple[int, ...]) -> np.ndarray:
+    """These rows of (h, w, 3) colours, enlarged linearly to (H, W, 3)."""
+    height = len(colours)
+    at = np.clip((np.arange(rows.start, rows.stop) + 0.5) * height / hw[0] - 0.5, 0, height - 1)
+    above = np.floor(at).astype(int)
+    below, share = np.minimum(above + 1, height - 1), (at - above).astype(np.float32)[:, None, None]
+    mixed = colours[above] * (1.0 - share) + colours[below] * share
+    return np.ascontiguousarray(cv2.resize(mixed, (hw[1], len(at)), interpolation=cv2.INTER_LINEAR))
 
 
 def _relax(level: _Level, foreground: np.ndarray, background: np.ndarray, iterations: int) -> None:
