@@ -88,8 +88,10 @@ def _maker(services: Services, kind: str) -> Callable[[Desk | None], Path]:
             if kind == "prompts":
                 write_json_atomic(path, session.prompts_file())
                 return path
-            alpha = session.united_alpha(services.model)
-            save_png(path, alpha if kind == "alpha" else cutout(photo.full(), alpha))
+            if kind == "alpha":
+                save_png(path, session.united_alpha(services.model))
+            else:
+                save_png(path, cutout(photo.full(), session.united_alpha(services.model)))
         return path
 
     return make
@@ -104,11 +106,14 @@ def _api(services: Services) -> None:
         opened = open_photo(photo)
         session.start(opened)
         session.load(prompts_from_json(prompts, opened.hw))
+        picture = opened.full()  # first, for decoding needs as much memory again
         alpha = session.united_alpha(services.model)
         folder = answer_folder()
         files = folder.beside(f"{opened.name}_alpha.png"), folder.beside(f"{opened.name}_cutout.png")
         save_png(files[0], alpha)
-        save_png(files[1], cutout(opened.full(), alpha))
+        rgba = cutout(picture, alpha)
+        del picture, alpha  # together they are heavier than the cut-out
+        save_png(files[1], rgba)
         return str(files[0]), str(files[1])
 
     photo = gr.File(label="photo", type="filepath", visible=False)

@@ -27,6 +27,8 @@ __all__ = [
 
 # Half width of the unknown band, as a share of the object's scale (the square root of its area).
 BAND_SHARE = 0.02
+# A copy of a large photo is not made where a few rows do.
+ROWS_AT_ONCE = 256
 
 
 def mask_from_alpha(alpha: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -133,9 +135,15 @@ def cutout(image: np.ndarray, alpha: np.ndarray, *, estimate_colours: bool = Tru
     check_image_and_alpha(image, alpha)
     if image.dtype != np.uint8:
         raise ImageError(f"image: expected uint8, got {image.dtype}")
-    colours = estimate_foreground(image, alpha) if estimate_colours else image
-    opacity = (alpha * 255.0 + 0.5).astype(np.uint8)
-    return np.dstack([colours, opacity])
+    rgba = np.empty((*alpha.shape, 4), np.uint8)
+    if estimate_colours:
+        estimate_foreground(image, alpha, out=rgba[..., :3])
+    else:
+        rgba[..., :3] = image
+    for start in range(0, len(alpha), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        rgba[rows, :, 3] = (alpha[rows] * 255.0 + 0.5).astype(np.uint8)
+    return rgba
 
 
 def composite(image: np.ndarray, background: Background, alpha: np.ndarray | None = None) -> np.ndarray:

@@ -86,12 +86,13 @@ def check_alpha(alpha: np.ndarray) -> None:
         raise ImageError(f"alpha: expected values in [0, 1], got {low:.9g} to {high:.9g}")
 
 
-def estimate_foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def estimate_foreground(image: np.ndarray, alpha: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Estimate the object's own colours.
 
     Args:
         image: (H, W, 3) RGB, uint8 or float in [0, 1].
         alpha: (H, W) float in [0, 1].
+        out: where to put the colours, (H, W, 3) of the answer's dtype; None makes an array.
 
     Returns:
         (H, W, 3) colours, uint8 for a uint8 image and float32 in [0, 1] otherwise. Where alpha is 1 they are
@@ -102,10 +103,14 @@ def estimate_foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     check_image_and_alpha(image, alpha)
     top, bottom, left, right = _object_window(alpha)
-    foreground = _solve(image[top:bottom, left:right], alpha[top:bottom, left:right])
-    height, width = alpha.shape
-    rims = top, height - bottom, left, width - right
-    return foreground if not any(rims) else cv2.copyMakeBorder(foreground, *rims, cv2.BORDER_REPLICATE)
+    if out is None:
+        out = np.empty(image.shape, np.uint8 if image.dtype == np.uint8 else np.float32)
+    _solve(image[top:bottom, left:right], alpha[top:bottom, left:right], out[top:bottom, left:right])
+    out[top:bottom, :left] = out[top:bottom, left : left + 1]
+    out[top:bottom, right:] = out[top:bottom, right - 1 : right]
+    out[:top] = out[top : top + 1]
+    out[bottom:] = out[bottom - 1 : bottom]
+    return out
 
 
 def _object_window(alpha: np.ndarray) -> tuple[int, int, int, int]:
@@ -124,8 +129,8 @@ def _object_window(alpha: np.ndarray) -> tuple[int, int, int, int]:
     )
 
 
-def _solve(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Foreground (H, W, 3) of an image, uint8 or float in [0, 1], in the image's dtype (float32), coarse to fine."""
+def _solve(image: np.ndarray, alpha: np.ndarray, out: np.ndarray) -> None:
+    """Foreground of an image, uint8 or float in [0, 1], into `out` (H, W, 3) uint8 or float32, coarse to fine."""
     foreground, background = _mean_colours(image, alpha)
     height, width = alpha.shape
     levels = max(int(np.ceil(np.log2(max(height, width)))), 1)
@@ -133,7 +138,8 @@ def _solve(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         # Exact nearest sampling keeps the pairs (I, alpha) of real pixels, which averaging would not.
         size = (round(width ** (step / levels)), round(height ** (step / levels)))
         if size[0] * size[1] > SOLVED_PIXELS:
-            return _finished(image, alpha, foreground, background)
+            _finish(image, alpha, foreground, background, out)
+            return
         level = _Level(
             height=size[1],
             width=size[0],
@@ -145,7 +151,7 @@ def _solve(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         _relax(level, foreground, background, SMALL_ITERATIONS if max(size) <= SMALL_SIZE else BIG_ITERATIONS)
         foreground = foreground.reshape(size[1], size[0], 3)
         background = background.reshape(size[1], size[0], 3)
-    return _as_image(foreground, image.dtype)
+    out[...] = _as_image(foreground, image.dtype)
 
 
 def _as_float(image: np.ndarray) -> np.ndarray:
@@ -174,9 +180,10 @@ def _mean_colours(image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.
     return means[0].reshape(1, 1, 3).astype(np.float32), means[1].reshape(1, 1, 3).astype(np.float32)
 
 
-def _finished(image: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+def _finish(
+    image: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, background: np.ndarray, out: np.ndarray
+) -> None:
     """From (h, w, 3) colours of a coarser level to full size, in strips: interpolated, then fitted to the image."""
-    out = np.empty(image.shape, np.uint8 if image.dtype == np.uint8 else np.float32)
     for start in range(0, len(alpha), STRIP_ROWS):
         rows = slice(start, min(start + STRIP_ROWS, len(alpha)))
         pixels, share = _as_float(image[rows]), alpha[rows].astype(np.float32)[..., None]
@@ -184,7 +191,6 @@ def _finished(image: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, back
         missing = pixels - share * front - (1.0 - share) * back
         front += share / (share**2 + (1.0 - share) ** 2) * missing
         out[rows] = _as_image(np.where(share >= 1.0 - PURE, pixels, front), image.dtype)
-    return out
 
 
 def _rows_of(colours: np.ndarray, rows: slice, hw: tuple[int, ...]) -> np.ndarray:

@@ -11,6 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from zim.errors import ImageError
 from zim.files import write_bytes_atomic
 
+ROWS_AT_ONCE = 512
+
 UNREADABLE = (
     UnidentifiedImageError,
     OSError,
@@ -32,7 +34,8 @@ def _open(path: str | Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
                 opened.load()
-                return ImageOps.exif_transpose(opened)
+                ImageOps.exif_transpose(opened, in_place=True)  # a copy would double the memory of large photos
+                return opened
     except UNREADABLE as error:
         raise ImageError(f"image file: {file} cannot be decoded ({error})") from error
 
@@ -52,9 +55,22 @@ def _read(path: str | Path, mode: Literal["RGB", "L"]) -> np.ndarray:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about the direct way
     try:
-        return np.asarray(image.convert(mode)).copy()
+        return _pixels(image if image.mode == mode else image.convert(mode))
     except ValueError as error:
         raise ImageError(f"image file: {path} has unsupported colours ({error})") from error
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8; in strips, since Pillow hands out copies and large photos are heavy."""
+    width, height = image.size
+    bands = len(image.getbands())
+    pixels = np.empty((height, width) if bands == 1 else (height, width, bands), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a strip of a photo that is decoded already
+        for top in range(0, height, ROWS_AT_ONCE):
+            bottom = min(top + ROWS_AT_ONCE, height)
+            pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -97,7 +113,9 @@ def to_uint8(array: np.ndarray) -> np.ndarray:
         raise ImageError(f"array: expected uint8, bool or float, got {array.dtype}")
     if not np.isfinite(array).all() or array.min(initial=0.0) < 0 or array.max(initial=0.0) > 1:
         raise ImageError("array: expected finite float values in [0, 1]")
-    return (array * 255.0 + 0.5).astype(np.uint8)
+    scaled = array * 255.0
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def save_png(path: str | Path, array: np.ndarray) -> None:

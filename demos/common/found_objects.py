@@ -39,6 +39,7 @@ POINTS_AT_ONCE = 8
 
 OVERVIEW = "everything"
 FIND_FIRST = 'Press "Find everything" first.'
+CLICKS_ONLY = "Click on an object to pick it."
 LAYER = "found"
 
 
@@ -99,7 +100,7 @@ class Found:
         return cover(drawn, (self.photo.working.shape[0], self.photo.working.shape[1]))
 
     def rows(self) -> list[list[Any]]:
-        """A line for each object: number from 1, area in pixels, place, size, quality, stability."""
+        """A line for each object: number from 1, area in pixels, box (x, y, width, height), quality."""
         return [_row(index, one) for index, one in enumerate(self.candidates)]
 
     def at(self, x: float, y: float) -> int:
@@ -223,6 +224,8 @@ class FoundSession(PhotoSession):
     def handle(self, event: Mapping[str, Any]) -> None:
         """See `PhotoSession`; a point picks the smallest object that contains it."""
         with self.lock:
+            if event.get("kind") in ("box", "stroke"):
+                raise PromptError(CLICKS_ONLY)
             if event.get("kind") != "point" or self.photo is None:
                 super().handle(event)
                 return
@@ -265,7 +268,7 @@ class FoundSession(PhotoSession):
         if prompts.box is None:
             raise PromptError(FIND_FIRST)
         alpha = cover(self._of_photo().alpha(self._index_of(prompts.box)), photo.working.shape[:2])
-        return alpha.astype(np.float32) / 255
+        return np.asarray(alpha / np.float32(255), np.float32)
 
 
 def _xyxy(candidate: MaskCandidate) -> tuple[float, float, float, float]:
@@ -280,5 +283,4 @@ def _contains(box: tuple[int, int, int, int], x: float, y: float) -> bool:
 
 def _row(index: int, one: MaskCandidate) -> list[Any]:
     x1, y1, x2, y2 = one.box
-    size = f"{x2 - x1 + 1} x {y2 - y1 + 1}"
-    return [index + 1, one.rle.area, f"{x1}, {y1}", size, round(one.quality, 3), round(one.stability, 3)]
+    return [index + 1, one.rle.area, f"{x1}, {y1}, {x2 - x1 + 1}, {y2 - y1 + 1}", round(one.quality, 3)]

@@ -17,7 +17,7 @@ from zim.protocol import Predictor
 from .errors import BusyError
 from .limits import WAIT_SECONDS
 
-KEPT_EMBEDDINGS = 8
+KEPT_EMBEDDINGS = 4
 """Photos whose embeddings stay in memory, about 30 MB each; older ones are embedded again when they are asked for."""
 
 Load = Callable[[str], Predictor]

@@ -194,7 +194,8 @@ class PhotoSession:
         alpha = self.alpha(prompts, layer)
         if alpha.shape == photo.hw:
             return alpha
-        return np.clip(cv2.resize(alpha, photo.hw[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+        large = np.asarray(cv2.resize(alpha, photo.hw[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+        return np.clip(large, 0, 1, out=large)
 
     def united_alpha(self, layer: str) -> NDArray[np.float32]:
         """(H, W) float32 of all objects, the highest alpha of each pixel, in the photo's own size.

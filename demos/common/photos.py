@@ -16,6 +16,9 @@ from zim.image_io import UNREADABLE, read_image
 from .errors import LimitError
 from .limits import MAX_PIXELS, MAX_UPLOAD_BYTES
 
+Image.core.set_block_size(64 << 20)
+"""Pillow takes memory in such pieces; the usual ones (16 MB) are kept by the C library when a large photo is gone."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 WORKING_SIDE = 1600
 """Long side of the picture that is shown and asked; the files to download have the photo's own size."""

@@ -105,7 +105,7 @@ class VolumeEvents:
         }
         yield self._step(desk, acts[kind])
 
-    def follow(self, consensus: Any, desk: Any, progress: gr.Progress = gr.Progress()) -> Iterator[Change]:
+    def follow(self, consensus: Any, desk: Any, progress: gr.Progress = gr.Progress()) -> Change:
         """Follow the objects; the last value is the status line."""
         own = self._desk(desk)
 
@@ -115,16 +115,24 @@ class VolumeEvents:
         try:
             line = own.session.follow(consensus is True, tell)
             found = own.session.result
-            surface = None
-            if found is not None and found.surfaces:
-                surface = own.shown.path("surface.glb")
-                write_glb(surface, found.surfaces)
-            picture = None if found is None else found.montage
-            shown = gr.update(visible=found is not None), None if surface is None else str(surface), picture
-            yield (*self._step(own, lambda session: None, done=line)[:8], *shown, line)
+            shown = gr.update(visible=found is not None), gr.skip(), None if found is None else found.montage
+            return (*self._step(own, lambda session: None)[:8], *shown, line)
         except Exception as error:
-            line = message_of(error)
-            yield (*self._told(own, error), f"**{line}**")
+            return (*self._told(own, error), f"**{message_of(error)}**")
+
+    def surface(self, desk: Any) -> Any:
+        """The surface's file; to be called when its row is shown already.
+
+        Gradio's 3-D view never appears when it gets its value while its row is being made visible, or gets it twice.
+        """
+        found = desk.session.result if isinstance(desk, VolumeDesk) and desk.session.is_open else None
+        if found is None:
+            return gr.skip()
+        if not found.surfaces:
+            return None
+        path = desk.shown.path("surface.glb")
+        write_glb(path, found.surfaces)
+        return str(path)
 
     def stop(self, desk: Any) -> str:
         """End the job of this person."""

@@ -1,5 +1,6 @@
 """Volumes that come in: uploads whose header is looked at before a voxel is read, and the made-up examples."""
 
+import shutil
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -92,6 +93,30 @@ def at_step(file: VolumeFile, step: int | None, steps: int) -> VolumeFile:
         got = "none" if step is None else step
         raise DataError(f"time: expected a step from 0 to {steps - 1} of {file.name}, got {got}")
     return replace(file, step=step)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenedFile:
+    """A file that a person works on. steps: of time. box: holds a copy of an upload, and earlier answers."""
+
+    file: VolumeFile
+    steps: int
+    box: Outbox
+
+
+def taken(path: str | Path | None, name: str | None = None, *, copy: bool = True) -> OpenedFile:
+    """A checked file; `copy` keeps one of the person's own, for uploads are swept away before a long session ends.
+
+    Raises:
+        ZimError: as `check_volume`.
+    """
+    file, steps = check_volume(path, name)
+    box = Outbox()
+    if copy:
+        kept = box.path(f"volume{file.name[len(file.stem) :].lower()}")
+        shutil.copyfile(file.path, kept)
+        file = replace(file, path=kept)
+    return OpenedFile(file=file, steps=steps, box=box)
 
 
 class VolumeShelf:

@@ -165,3 +165,13 @@ def follow(
         surfaces=surfaces,
         notes=tuple(notes),
     )
+
+
+def summary(found: Followed) -> str:
+    """Volumes of the objects and where they end, in one line."""
+    parts = []
+    for one in found.report["labels"]:
+        slices = [item["slice"] for item in one["slices"] if item["confidence"] > 0]
+        where = f", slices {min(slices)} to {max(slices)}" if slices else ""
+        parts.append(f"{one['label']}: {one['volume_ml']:.2f} ml{where}")
+    return "; ".join([*parts, *found.notes]) + "."

@@ -13,6 +13,7 @@ from zim.errors import PromptError
 from .errors import LimitError
 from .limits import MAX_PROMPTS, MAX_TEXT, number, short, text_within
 from .outbox import safe_name
+from .stage import ShownObject
 
 MOST_OBJECTS = 6
 FIELDS = ("axis", "window", "consensus", "time", "volume", "model")
@@ -136,6 +137,18 @@ def apply_event(drawing: VolumeDrawing, event: Mapping[str, Any], shown: ShownSl
     if max(x1, x2) <= 0 or max(y1, y2) <= 0 or min(x1, x2) >= width or min(y1, y2) >= height:
         raise PromptError(f"box: expected a box on the slice ({width} x {height}), got {short(list(edges))}")
     return drawing.with_current(drawing.current.with_box(shown.box_between(x1, y1, x2, y2), shown), axis)
+
+
+def shown_object(one: VolumeObject, shown: ShownSlice, colour: str, mattes: Mapping[str, str]) -> ShownObject:
+    """An object's prompts where they cut a slice, for the stage. `mattes`: see `ShownObject`."""
+    places = [(shown.point_in_picture(point), point.label) for point in one.points]
+    boxes = [shown.box_in_picture(box) for box in one.boxes]
+    return ShownObject(
+        colour=colour,
+        points=[[*place, label] for place, label in places if place is not None],
+        boxes=[list(box) for box in boxes if box is not None],
+        mattes=mattes,
+    )
 
 
 def thick(box: BoxPrompt, shown: ShownSlice) -> bool:

@@ -1,39 +1,33 @@
 """What one person does with one volume: the slice that is shown, prompts with undo, and what was found."""
 
-import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.medical_volume.montage import with_outlines
-from adapters.medical_volume.outputs import canonical_slice, check_grid, stored_slice
+from adapters.medical_volume.outputs import canonical_slice, stored_slice
 from adapters.medical_volume.pointing import ShownSlice
 from adapters.medical_volume.prompts import resolve_prompts
 from adapters.medical_volume.segmentation import Segmenter
 from adapters.medical_volume.settings import Settings
 from adapters.medical_volume.slicing import AXIS_NAMES, SliceView, default_axis, view_of
-from adapters.medical_volume.surface_mesh import write_glb
 from adapters.medical_volume.volume import Volume
 from adapters.medical_volume.windowing import Window, window_of
 from zim.errors import ConfigError, PromptError
-from zim.files import write_json_atomic
-from zim.image_io import save_png
 
 from .errors import BusyError, LimitError
 from .history import History
 from .limits import text_within
 from .models import ModelPool
-from .outbox import Outbox, safe_name
-from .stage import COLOURS, ShownObject, StageValue, Tool, matte_url, photo_url
-from .volume_files import VolumeFile, VolumeShelf, at_step, check_volume
-from .volume_job import Followed, Progress, TurnTaker, follow
-from .volume_prompts import MOST_OBJECTS, VolumeDrawing, VolumeObject, apply_event, label_of, whole
+from .stage import COLOURS, StageValue, Tool, matte_url, photo_url
+from .volume_files import OpenedFile, VolumeFile, VolumeShelf, at_step, taken
+from .volume_job import Followed, Progress, TurnTaker, follow, summary
+from .volume_prompts import MOST_OBJECTS, VolumeDrawing, VolumeObject, apply_event, label_of, shown_object, whole
 
 TOOLS: tuple[Tool, ...] = ("foreground", "background", "box")
 NO_VOLUME = "Choose an example or upload a volume first."
@@ -42,7 +36,7 @@ KEPT_ANSWERS = 24
 OUTLINES = "outlines"
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What a result depends on."""
 
     objects: tuple[tuple[str, VolumeObject], ...]
@@ -51,15 +45,6 @@ class _Asked(NamedTuple):
     window: str
     consensus: bool
     model: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Opened:
-    """A volume that is being worked on. box: holds the person's copy of the file, and earlier answers."""
-
-    file: VolumeFile
-    steps: int
-    box: Outbox
 
 
 class VolumeSession:
@@ -77,12 +62,12 @@ class VolumeSession:
         self.axis, self.index = 2, 0
         self.stop = threading.Event()
         self._pool, self._shelf = pool, shelf
-        self._opened: _Opened | None = None
-        self._waiting: _Opened | None = None
+        self._opened: OpenedFile | None = None
+        self._waiting: OpenedFile | None = None
         self._drawing = History(VolumeDrawing())
         self._answers: OrderedDict[tuple[Any, ...], NDArray[np.float32]] = OrderedDict()
         self._windows: dict[str, Window] = {}
-        self._result: tuple[_Asked, Followed] | None = None
+        self._result: tuple[Asked, Followed] | None = None
         self._running = False
         self._revision = 0
 
@@ -94,25 +79,19 @@ class VolumeSession:
         Raises:
             ZimError: it is refused; what was open stays.
         """
-        file, steps = check_volume(path, name)
-        box = Outbox()
+        opened = taken(path, name, copy=copy)
         try:
-            if copy:  # uploads are swept away after a while, the session may go on for longer
-                kept = box.path(file.name)
-                kept = kept if kept.name.lower().endswith(_suffix(file)) else kept.with_name(f"volume{_suffix(file)}")
-                shutil.copyfile(file.path, kept)
-                file = replace(file, path=kept)
-            opened = _Opened(file=file, steps=steps, box=box)
-            if steps <= 1:
+            if opened.steps <= 1:
                 return self._start(opened)
         except BaseException:
-            box.close()
+            opened.box.close()
             raise
         with self.lock:
             if self._waiting is not None:
                 self._waiting.box.close()
             self._waiting = opened
-        return f"{file.name} has {steps} time steps: choose one from 0 to {steps - 1} below and open it."
+        last = opened.steps - 1
+        return f"{opened.file.name} has {opened.steps} time steps: choose one from 0 to {last} below and open it."
 
     def open_step(self, step: Any) -> str:
         """Open one time step of the file that waits for it, or another one of the file that is open.
@@ -132,7 +111,7 @@ class VolumeSession:
         opened = self._waiting or self._opened
         return 1 if opened is None else opened.steps
 
-    def _start(self, opened: _Opened) -> str:
+    def _start(self, opened: OpenedFile) -> str:
         volume = self._shelf.volume(opened.file)
         with self.lock:
             before = self._opened
@@ -312,7 +291,7 @@ class VolumeSession:
                 raise PromptError("prompts: expected a box or a click on the object on some slice, got none")
             if self._running:
                 raise BusyError("already following; wait for it, or stop it first")
-            asked, axis = self._asked(), self.drawing.axis
+            asked, axis = self.asked, self.drawing.axis
             self._running = True
             self.stop.clear()
         try:
@@ -331,65 +310,14 @@ class VolumeSession:
             if self._opened is not opened:
                 raise BusyError("another volume was opened meanwhile")
             self._result = asked, found
-        return _summary(found)
+        return summary(found)
 
     @property
     def result(self) -> Followed | None:
         """What was found for the prompts and settings as they are now."""
-        if self._result is None or self._opened is None or self._result[0] != self._asked():
+        if self._result is None or self._opened is None or self._result[0] != self.asked:
             return None
         return self._result[1]
-
-    def write(self, kind: str, outbox: Outbox) -> Path:
-        """Write a file for download: labels, alpha, report, montage, surface or prompts.
-
-        Raises:
-            PromptError: there is no result yet.
-        """
-        with self.lock:
-            volume, found, drawing, asked = self.volume, self.result, self.drawing, self._asked()
-        stem, suffix = asked.file.stem, volume.template.suffix
-        if kind == "prompts":
-            path = outbox.path(safe_name(f"{stem}_prompts.json"))
-            write_json_atomic(path, self.prompts_file())
-            return path
-        if found is None:
-            raise PromptError(NOT_FOLLOWED)
-        label = label_of(drawing.active)
-        if kind == "labels":
-            path = _at(outbox, f"{stem}_labels", suffix)
-            volume.save(path, found.label_map())
-            check_grid(path, volume)
-        elif kind == "alpha":
-            alpha = found.alpha(label)
-            if alpha is None:
-                raise PromptError(f"{label}: expected prompts for it, got none")
-            path = _at(outbox, f"{stem}_{label}_alpha", suffix)
-            volume.save(path, alpha)
-        elif kind == "report":
-            path = outbox.path(safe_name(f"{stem}_report.json"))
-            write_json_atomic(path, {**found.report, "identity": {"model": asked.model, **self.prompts_file()}})
-        elif kind == "montage":
-            path = outbox.path(safe_name(f"{stem}_montage.png"))
-            save_png(path, found.montage)
-        elif kind == "surface":
-            path = outbox.path(safe_name(f"{stem}_surface.glb"))
-            write_glb(path, found.surfaces)
-        else:
-            raise ConfigError(f"download: expected another kind than {kind!r}")
-        return path
-
-    def prompts_file(self) -> dict[str, Any]:
-        """What was drawn, as `volume_prompts.request_from_json` reads it."""
-        asked, drawing = self._asked(), self.drawing
-        return {
-            "volume": asked.file.name,
-            "time": asked.file.step,
-            "axis": AXIS_NAMES[drawing.axis if drawing.axis is not None else self.axis],
-            "window": self.window,
-            "consensus": self.consensus,
-            "objects": [one.as_json(label) for label, one in drawing.labelled().items()],
-        }
 
     # ---- showing
 
@@ -419,7 +347,7 @@ class VolumeSession:
                     mattes = {self.model: f"matte-{self._revision}-{place}"}
                     assets[mattes[self.model]] = matte_url(shown.frame.to_picture(np.ascontiguousarray(plane)))
                 planes.append(np.zeros(shown.view.plane_hw, np.float32) if plane is None else plane)
-                objects.append(_shown(one, shown, COLOURS[place % len(COLOURS)], mattes))
+                objects.append(shown_object(one, shown, COLOURS[place % len(COLOURS)], mattes))
             outlines = f"outlines-{self._revision}"
             assets[outlines] = photo_url(with_outlines(picture, planes))
             return StageValue(
@@ -438,7 +366,7 @@ class VolumeSession:
 
     def _plane(self, place: int, one: VolumeObject, shown: ShownSlice) -> NDArray[np.float32] | None:
         """(rows, columns) of the object on the slice: of the result, or the model's answer to what was drawn there."""
-        asked, label = self._asked(), label_of(place)
+        asked, label = self.asked, label_of(place)
         if self._result is not None and self._result[0][1:] == asked[1:] and (label, one) in self._result[0].objects:
             alpha = self._result[1].alpha(label)
             return None if alpha is None else shown.view.plane(alpha, shown.index)
@@ -469,12 +397,18 @@ class VolumeSession:
     def _settings(self, axis: int) -> Settings:
         return Settings(axis=AXIS_NAMES[axis], window=self.window, consensus=self.consensus)
 
-    def _asked(self) -> _Asked:
+    @property
+    def asked(self) -> Asked:
+        """What a result would depend on now.
+
+        Raises:
+            PromptError: no volume is open.
+        """
         if self._opened is None:
             raise PromptError(NO_VOLUME)
         drawing = self.drawing
         objects = tuple(drawing.labelled().items())
-        return _Asked(objects, self._opened.file, drawing.axis, self.window, self.consensus, self.model)
+        return Asked(objects, self._opened.file, drawing.axis, self.window, self.consensus, self.model)
 
     def _middle(self) -> int:
         for crop in self._result[1].crops if self._result is not None else ():
@@ -488,33 +422,3 @@ class VolumeSession:
         if not 0 <= found < count:
             raise LimitError(f"{name}: expected 0 to {count - 1}, got {found}")
         return canonical_slice(self.volume, self.axis, found)
-
-
-def _shown(one: VolumeObject, shown: ShownSlice, colour: str, mattes: Mapping[str, str]) -> ShownObject:
-    """An object's prompts where they cut a slice."""
-    places = [(shown.point_in_picture(point), point.label) for point in one.points]
-    boxes = [shown.box_in_picture(box) for box in one.boxes]
-    return ShownObject(
-        colour=colour,
-        points=[[*place, label] for place, label in places if place is not None],
-        boxes=[list(box) for box in boxes if box is not None],
-        mattes=mattes,
-    )
-
-
-def _summary(found: Followed) -> str:
-    """Volumes of the objects and where they end, in one line."""
-    parts = []
-    for one in found.report["labels"]:
-        slices = [item["slice"] for item in one["slices"] if item["confidence"] > 0]
-        where = f", slices {min(slices)} to {max(slices)}" if slices else ""
-        parts.append(f"{one['label']}: {one['volume_ml']:.2f} ml{where}")
-    return "; ".join([*parts, *found.notes]) + "."
-
-
-def _suffix(file: VolumeFile) -> str:
-    return file.name[len(file.stem) :].lower()
-
-
-def _at(outbox: Outbox, stem: str, suffix: str) -> Path:
-    return outbox.path(f"{safe_name(stem)[:60]}{suffix}")
