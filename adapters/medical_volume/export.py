@@ -40,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> dict[str, int]:
     if not options.data and not options.scenes:
         raise ConfigError("export: expected a folder of labelled volumes or --scenes N, got neither")
-    if options.every < 1 or options.scenes < 0:
-        raise ConfigError(f"--every, --scenes: expected at least 1 and 0, got {options.every} and {options.scenes}")
+    if options.every < 1 or options.scenes < 0 or options.pieces < 0:
+        given = f"{options.every}, {options.scenes} and {options.pieces}"
+        raise ConfigError(f"--every, --scenes, --pieces: expected at least 1, 0 and 0, got {given}")
+    if options.pieces and options.layout == "labels":
+        raise ConfigError("--pieces: belongs to --layout mattes; the trainer separates the pieces of labels itself")
     written: dict[str, int] = {}
     for root in options.data:
         found = labelled_volumes(root)
@@ -57,7 +60,9 @@ def _export(options: argparse.Namespace) -> dict[str, int]:
         for place, scene in enumerate(tqdm(scenes, total=options.scenes, desc="synthetic", unit="volume")):
             window = window_of("auto", scene.volume.voxels)
             name, every = f"{scene.kind}_{place:03d}", options.scenes_every
-            count = export_mattes(scene.volume, scene.alphas, folder, name=name, window=window, every=every)
+            count = export_mattes(
+                scene.volume, scene.alphas, folder, name=name, window=window, every=every, pieces=options.pieces
+            )
             written["synthetic"] = written.get("synthetic", 0) + count
     return written
 
@@ -72,7 +77,9 @@ def _volume(one: LabelledVolume, options: argparse.Namespace, folder: Path) -> i
         )
     if len(parts) > 1:
         parts = {"whole": np.clip(sum(parts.values()), 0, 1), **parts}
-    return export_mattes(volume, parts, folder, name=one.name, window=window, every=options.every)
+    return export_mattes(
+        volume, parts, folder, name=one.name, window=window, every=options.every, pieces=options.pieces
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, help="take every so many slices, along each axis")
     parser.add_argument("--scenes", type=int, default=0, metavar="N", help="synthetic volumes to add")
     parser.add_argument("--scenes-every", type=int, default=3)
+    parser.add_argument(
+        "--pieces", type=int, default=0, metavar="N", help="of slices with several pieces, write N of them alone too"
+    )
     parser.add_argument("--window", default="auto", help="as for segmentation")
     return parser
 

@@ -16,6 +16,7 @@ from zim.errors import ConfigError
 from zim.files import write_json_atomic
 from zim.image_io import save_png
 
+from .protocols import largest_pieces
 from .slicing import AXIS_NAMES, SliceView, view_of
 from .volume import Volume
 from .windowing import Window
@@ -36,6 +37,7 @@ def export_mattes(
     window: Window,
     axes: Sequence[int] = (0, 1, 2),
     every: int = 1,
+    pieces: int = 0,
 ) -> int:
     """Write one pair of `image/` and `alpha/` for each object and slice that shows it.
 
@@ -47,6 +49,8 @@ def export_mattes(
         window: grey levels.
         axes: canonical axes to cut along.
         every: take every so many slices.
+        pieces: where a slice shows an object in several pieces, write so many of the largest by themselves, too: a box
+            around one piece asks for that piece.
 
     Returns:
         The number of pairs.
@@ -66,11 +70,28 @@ def export_mattes(
                     continue
                 if picture is None:
                     picture = view.picture(volume.voxels, index, window)
-                file = f"{name}_{AXIS_NAMES[axis]}_{index:04d}_{label}.png"
-                save_png(folder / "image" / file, picture)
-                save_png(folder / "alpha" / file, np.clip(view.frame().to_picture(plane), 0, 1))
-                written += 1
+                for part, one in enumerate([plane, *separate_pieces(plane, pieces)]):
+                    number = f"_{part}" if part else ""
+                    file = f"{name}_{AXIS_NAMES[axis]}_{index:04d}_{label}{number}.png"
+                    save_png(folder / "image" / file, picture)
+                    save_png(folder / "alpha" / file, np.clip(view.frame().to_picture(one), 0, 1))
+                    written += 1
     return written
+
+
+def separate_pieces(plane: NDArray[np.float32], count: int) -> list[NDArray[np.float32]]:
+    """The largest pieces of an alpha (rows, columns), each by itself; none where it is one piece.
+
+    Pieces are connected voxels above 0.5 (eight neighbours) of at least MIN_VOXELS; softer voxels go to the nearest.
+    """
+    solid = plane > 0.5
+    found = [one for one in largest_pieces(solid, count + 1) if float(plane[one].sum()) >= MIN_VOXELS]
+    if count < 1 or len(found) < 2:
+        return []
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~solid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    return [np.where(nearest == nearest[one][0], plane, 0).astype(np.float32) for one in found[:count]]
 
 
 def export_labels(

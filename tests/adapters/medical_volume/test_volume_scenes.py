@@ -16,7 +16,7 @@ from adapters.medical_volume.datasets import labelled_volumes
 from adapters.medical_volume.loading import load_volume
 from adapters.medical_volume.prompts import resolve_prompts
 from adapters.medical_volume.scenes import KINDS, volume_scene, volume_scenes
-from adapters.medical_volume.slice_export import export_labels, export_mattes
+from adapters.medical_volume.slice_export import export_labels, export_mattes, separate_pieces
 from adapters.medical_volume.slicing import view_of
 from adapters.medical_volume.windowing import percentile_window
 from zim import load_predictor
@@ -210,3 +210,17 @@ def test_export_from_the_command_line(data_set: Path, tmp_path: Path, capsys: An
     assert export.main([*words[:3], "--leave-out", "case9"]) == 1
     assert "no volume 'case9'" in capsys.readouterr().err
     assert export.main(["-o", str(out)]) == 1
+
+
+def test_pieces_of_a_slice_are_written_alone_too(tmp_path: Path) -> None:
+    """Softer voxels go with the nearest piece, so that the pieces add up to the slice."""
+    plane = np.zeros((20, 30), np.float32)
+    plane[2:6, 2:6], plane[6, 2:6] = 1, 0.4
+    plane[10:18, 15:25], plane[9, 15:25] = 1, 0.3
+    large, small = separate_pieces(plane, 3)
+    assert np.array_equal(large + small, plane)
+    assert large[:8].sum() == 0 and large.sum() == pytest.approx(83.0)
+    assert small[8:].sum() == 0 and small.sum() == pytest.approx(17.6)
+    assert separate_pieces(large, 3) == []
+    assert separate_pieces(plane, 0) == []
+    assert len(separate_pieces(plane, 1)) == 1
