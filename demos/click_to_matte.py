@@ -24,7 +24,7 @@ from demos.common.downloads import download
 from demos.common.limits import MAX_OBJECTS, text_within
 from demos.common.outbox import safe_name
 from demos.common.photo_desk import NO_PHOTO, Desk, DeskEvents, photo_desk
-from demos.common.photo_session import PhotoSession, asking
+from demos.common.photo_session import PhotoSession, asking, embedding
 from demos.common.photos import open_photo
 from demos.common.prompts import ObjectPrompts, prompts_from_json
 from demos.common.serving import Services, main_of
@@ -40,7 +40,8 @@ DOWNLOADS = {"alpha": "Alpha (PNG)", "cutout": "Cut-out (RGBA PNG)", "prompts": 
 def build(services: Services) -> None:
     """The app, in the surrounding blocks."""
     gr.Markdown(f"# {TITLE}\nClick, drag a box or paint: every answer is a soft matte, hair and fur included.")
-    events = DeskEvents(lambda: PhotoSession(asking(services.pool), services.layers))
+    prepare = embedding(services.pool, services.model)
+    events = DeskEvents(lambda: PhotoSession(asking(services.pool), services.layers, prepare=prepare))
     parts = photo_desk(events, "click")
     if services.detector is not None:
         with gr.Row():

@@ -1,6 +1,7 @@
 """Examples, upload, the stage and its buttons: the half that the apps on photographs have in common."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -127,13 +128,28 @@ class DeskEvents:
             return f"{photo.name}, {photo.hw[1]} x {photo.hw[0]}. {self._hint}"
 
         if path:
-            yield from self.steps(desk, act, show="matte")
+            yield from self._opened(self.steps(desk, act, show="matte"))
         else:
             yield gr.skip(), desk, gr.skip()
 
     def example(self, name: str, desk: Desk | None) -> Iterator[tuple[Any, ...]]:
         """An example was chosen."""
-        yield from self.steps(desk, lambda own: self._open_example(own, name), show="matte")
+        yield from self._opened(self.steps(desk, lambda own: self._open_example(own, name), show="matte"))
+
+    def _opened(self, steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Show the new photo, then make it ready for the first prompt; what fails here will be told there."""
+        for value, own, objects in steps:
+            session = own.session
+            if value["error"] or session.prepare is None or session.photo is None:
+                yield value, own, objects
+                continue
+            yield {**value, "busy": True}, own, objects
+            with suppress(ZimError):
+                session.prepare(session.photo)
+            with session.lock:
+                last = session.value(colours=False, message=value["message"]).as_dict()
+            last["assets"] = {**value["assets"], **last["assets"]}
+            yield last, own, gr.skip()
 
     def _open_example(self, own: Desk, name: str) -> str:
         photo = open_photo(example_path(name), name)

@@ -33,6 +33,15 @@ Ask = Callable[[str, Photo, ObjectPrompts], NDArray[np.float32]]
 """(layer, photo, prompts) -> alpha (h, w) float32 of the working picture."""
 
 
+Prepare = Callable[[Photo], object]
+"""Makes a photo ready to be asked about."""
+
+
+def embedding(pool: ModelPool, layer: str) -> Prepare:
+    """Embed a photo by the pool's model of that name, before the first prompt."""
+    return lambda photo: pool.embedded(layer, photo.key, photo.working)
+
+
 def asking(pool: ModelPool) -> Ask:
     """Layers are names of the pool's models."""
 
@@ -67,12 +76,16 @@ class PhotoSession:
         ask: the models.
         layers: who answers; the first is shown, the second only asked for when they are compared.
         tools: what the stage offers.
+        prepare: what can be done for a photo while the person still looks at it.
     """
 
-    def __init__(self, ask: Ask, layers: tuple[str, ...], tools: tuple[Tool, ...] = TOOLS) -> None:
+    def __init__(
+        self, ask: Ask, layers: tuple[str, ...], tools: tuple[Tool, ...] = TOOLS, prepare: Prepare | None = None
+    ) -> None:
         self.lock = threading.RLock()
         self.layers = layers
         self._ask = ask
+        self.prepare = prepare
         self._tools = tools
         self._photo: Photo | None = None
         self._drawing = History(Drawing())

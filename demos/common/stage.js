@@ -238,6 +238,7 @@ async function refresh() {
   const sent = props.value || {};
   await Promise.all(Object.entries(sent.assets || {}).filter(([key]) => !images.has(key)).map(load));
   if (sent !== props.value) return;       // a later answer came meanwhile and draws itself
+  if (sent.revision < value.revision) return;   // or came earlier, from another event
   if (!value.photo || !sent.photo || value.photo.key !== sent.photo.key) { zoom = 1; centre = [0.5, 0.5]; corner = cross = null; }
   value = sent;
   const wanted = keys();
@@ -255,6 +256,8 @@ async function refresh() {
   draw();
   if (wanted.some(key => !images.has(key))) { if (!value.busy && asked !== value.revision) { asked = value.revision; send({ kind: 'refresh' }); } return; }
   root.dataset.busy = value.busy ? 'true' : 'false';
+  const now = (value.objects || [])[value.active] || {};
+  root.dataset.prompts = (now.points || []).length + (now.boxes || []).length + (now.strokes || []).length;
   root.dataset.revision = value.revision ?? 0;
 }
 

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,11 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demos.common.browsing import DESKTOP, chromium, chromium_path
 from demos.common.models import ModelPool
 from demos.common.serving import Build, Services, blocks, launch
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 WAIT_MS = 60_000
 
 
@@ -30,23 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("default"))  # of servers that are not ours
 
 
-def chromium_path() -> str | None:
-    """The system's browser, or ZIM_CHROMIUM."""
-    named = os.environ.get("ZIM_CHROMIUM")
-    return named or next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """One browser for all tests; each test has its own profile (`page`, `new_page`)."""
-    playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
-    path = chromium_path()
-    if path is None:
+    """One browser for all tests; each test has its own profile (`new_page`)."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
+    if chromium_path() is None:
         pytest.skip("no Chromium on this machine: make test-browser installs it, or set ZIM_CHROMIUM")
-    with playwright_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")
