@@ -115,14 +115,14 @@ def reproducible() -> Any:
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_reused_parts_answer_as_in_the_source(name: str) -> None:
-    """Same embedding, same sparse tokens, same positions, to the last bit."""
+    """Same embedding within rounding (linear layers are oneDNN's), same tokens and positions to the last bit."""
     sam = MODELS[name]()
     model = zim.from_sam(sam)
     side = sam.image_encoder.img_size
     images = torch.randn(2, 3, side, side)
     expected = sam.image_encoder(images)
     expected = expected[0] if isinstance(expected, tuple) else expected
-    assert torch.equal(model.image_encoder(images).embedding, expected)
+    torch.testing.assert_close(model.image_encoder(images).embedding, expected, atol=2e-6, rtol=1e-5)
     points, boxes = torch.rand(2, 3, 2) * side, torch.tensor([[3.0, 4, 30, 40], [10, 5, 60, 50]])
     labels = torch.tensor([[1, 0, 1], [1, -1, 0]])
     for asked in (

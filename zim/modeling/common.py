@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zim.modeling.packed_linear import Linears, plain_linears
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention of (B, heads, N, C) maps, `bias` added to the scores.
@@ -42,9 +44,11 @@ class MLPBlock(nn.Module):
         self.lin2 = nn.Linear(mlp_dim, embedding_dim)
         self.act = act()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, linears: Linears = plain_linears) -> Tensor:
         """(..., C) -> (..., C)."""
-        return self.lin2(self.act(self.lin1(x)))
+        if type(self.act) is nn.GELU:
+            return linears(self.lin2, linears(self.lin1, x, gelu=True))
+        return linears(self.lin2, self.act(linears(self.lin1, x)))
 
 
 class MLP(nn.Module):

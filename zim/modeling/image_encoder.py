@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zim.errors import ConfigError, ImageError
 from zim.modeling.common import LayerNorm2d, MLPBlock
+from zim.modeling.packed_linear import Linears, linears_for_inference, plain_linears
 from zim.modeling.relative_attention import attend_over_grid, runs_in_blocks
 
 NORM_EPS = 1e-6
@@ -79,10 +80,10 @@ class Attention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, linears: Linears = plain_linears) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C); H = W = `side` unless windowed."""
         grid_hw = (x.shape[1], x.shape[2])
-        qkv = self.qkv(x)
+        qkv = linears(self.qkv, x)
         if self.windowed:  # SAM pads x with zeros, whose query, key and value are the layer's bias
             qkv = window_partition(qkv, self.side, self.qkv.bias)
         side = (self.side, self.side)
@@ -90,7 +91,7 @@ class Attention(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, D)
         out = attend_over_grid(query, key, value, self.rel_pos_h, self.rel_pos_w, side)
         out = out.transpose(1, 2).reshape(len(qkv), *side, x.shape[-1])  # (B, side, side, C)
-        return self.proj(window_unpartition(out, grid_hw) if self.windowed else out)
+        return linears(self.proj, window_unpartition(out, grid_hw) if self.windowed else out)
 
 
 def window_partition(x: Tensor, window: int, filler: Tensor | None = None) -> Tensor:
@@ -128,16 +129,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         if not runs_in_blocks(x):
-            return self._mixed(self._attended(x))
+            return self._mixed(self._attended(x, plain_linears), plain_linears)
+        linears = linears_for_inference()
         if self.window_size:  # rows of windows have nothing to do with each other
-            return _in_strips(lambda strip: self._mixed(self._attended(strip)), x, self.window_size)
-        return _in_strips(self._mixed, self._attended(x), MIXED_AT_ONCE)
+            return _in_strips(lambda strip: self._mixed(self._attended(strip, linears), linears), x, self.window_size)
+        return _in_strips(lambda strip: self._mixed(strip, linears), self._attended(x, linears), MIXED_AT_ONCE)
 
-    def _attended(self, x: Tensor) -> Tensor:
-        return x + self.attn(self.norm1(x))
+    def _attended(self, x: Tensor, linears: Linears) -> Tensor:
+        return x + self.attn(self.norm1(x), linears)
 
-    def _mixed(self, x: Tensor) -> Tensor:
-        return x + self.mlp(self.norm2(x))
+    def _mixed(self, x: Tensor, linears: Linears) -> Tensor:
+        return x + self.mlp(self.norm2(x), linears)
 
 
 def _in_strips(part: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
