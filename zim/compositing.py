@@ -7,6 +7,9 @@ from zim.errors import ImageError
 
 Background = tuple[int, int, int] | str | np.ndarray
 
+ROWS_AT_ONCE = 256
+"""A copy of a large photo is not made where a few rows do."""
+
 CHECKER_CELL = 16
 CHECKER_GREYS = (204, 255)
 
@@ -93,6 +96,9 @@ def blend(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> 
     Returns:
         (H, W, 3) uint8.
     """
-    weight = alpha.astype(np.float32)[..., None]
-    mixed = weight * foreground + (1.0 - weight) * background
-    return (mixed + 0.5).astype(np.uint8)
+    mixed = np.empty(foreground.shape, np.uint8)
+    for top in range(0, len(alpha), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        weight = alpha[rows].astype(np.float32)[..., None]
+        mixed[rows] = weight * foreground[rows] + (1.0 - weight) * background[rows] + 0.5
+    return mixed

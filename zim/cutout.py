@@ -10,7 +10,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from zim.compositing import Background, background_image, blend, checkerboard
+from zim.compositing import ROWS_AT_ONCE, Background, background_image, blend, checkerboard
 from zim.errors import ImageError
 from zim.foreground import check_alpha, check_image_and_alpha, describe, estimate_foreground
 
@@ -27,8 +27,6 @@ __all__ = [
 
 # Half width of the unknown band, as a share of the object's scale (the square root of its area).
 BAND_SHARE = 0.02
-# A copy of a large photo is not made where a few rows do.
-ROWS_AT_ONCE = 256
 
 
 def mask_from_alpha(alpha: np.ndarray, threshold: float = 0.5) -> np.ndarray:
