@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
         axis=options.axis,
         context=options.context,
         box3d=options.box3d_mode,
-        consensus=options.consensus or None,
+        consensus=options.consensus,
         points=options.interior_points,
         feed_mask=options.feed_mask or None,
         stop_after=options.stop_after,
@@ -188,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--axis", help="of the slices: auto, axial, coronal, sagittal, i, j, k")
     add("--context", type=float, help="show the prompt's box grown to this multiple; 0: whole slices")
     add("--box3d-mode", choices=("follow", "every"), help="follow from the middle slice, or ask every slice")
-    add("--consensus", action="store_true", help="average passes across all three axes")
+    consensus = "average passes across all three axes (default: for 3-D boxes in volumes of nearly cubic voxels)"
+    add("--consensus", action=argparse.BooleanOptionalAction, help=consensus)
     add("--interior-points", type=int, help="points handed from slice to slice")
     add("--feed-mask", action="store_true", help="hand the alpha from slice to slice too")
     add("--stop-after", type=int, help="empty slices that end a direction")

@@ -1,6 +1,7 @@
 """NRRD, MetaImage and DICOM series, through SimpleITK, which counts (z, y, x) and looks to the left and back (LPS)."""
 
 import locale
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from .volume import Volume, as_finite, check_voxel_count, time_step
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".mha")
+
+_NRRD_ELSEWHERE = re.compile(rb"data[ \t]*file[ \t]*:", re.IGNORECASE)
+_META_ELSEWHERE = re.compile(rb"ElementDataFile(?![ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n)", re.IGNORECASE)
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -66,9 +70,7 @@ def read_itk(path: Path, *, time_index: int | None = None, nan_as_zero: bool = F
         DataError: damaged or of another format, too large, colours, not finite, or a missing time index.
         MissingDependencyError: SimpleITK is not installed.
     """
-    sitk = _simpleitk()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     try:
         reader.ReadImageInformation()
         size = tuple(int(side) for side in reader.GetSize())
@@ -91,14 +93,51 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         DataError: not a file that SimpleITK reads, or an impossible grid.
     """
-    reader = _simpleitk().ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"{path}: is not an image that SimpleITK can read ({_reason(error)})") from error
     size, dimensions = (*reader.GetSize(), 1)[:3], min(reader.GetDimension(), 3)
     return Geometry.of(size, _affine(reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection(), dimensions))
+
+
+@keeping_locale()
+def read_shape(path: Path) -> tuple[int, ...]:
+    """All sides in a file's header, time included; its voxels are not read.
+
+    Raises:
+        DataError: not a file that SimpleITK reads.
+    """
+    reader = _reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"{path}: is not an image that SimpleITK can read ({_reason(error)})") from error
+    return tuple(int(side) for side in reader.GetSize())
+
+
+def check_self_contained(path: Path) -> None:
+    """Refuse a header that names another file for its voxels: for files from strangers.
+
+    Every mention counts, wherever it stands, so that nothing depends on how a library reads a header.
+
+    Raises:
+        DataError: voxels that lie elsewhere.
+    """
+    content = path.read_bytes()
+    elsewhere = _NRRD_ELSEWHERE if path.suffix.lower() in (".nrrd", ".nhdr") else _META_ELSEWHERE
+    if elsewhere.search(content):
+        raise DataError(f"{path}: expected a file that holds its own voxels, its header names another one")
+
+
+def _reader(path: Path) -> Any:
+    """A reader of the format that the name promises, and of no other."""
+    sitk = _simpleitk()
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO")
+    reader.SetFileName(str(path))
+    return reader
 
 
 @keeping_locale()

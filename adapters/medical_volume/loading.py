@@ -49,6 +49,25 @@ def load_geometry(path: str | Path) -> Geometry:
     return read(Path(path))
 
 
+def load_shape(path: str | Path) -> tuple[int, ...]:
+    """The sides that a NIfTI, NRRD or MetaImage file's header promises, time included; no voxel is read.
+
+    Raises:
+        DataError: nothing there, an unknown format, a file that is not what it should be, or (NRRD, MetaImage) one
+            whose voxels lie in another file.
+    """
+    source = Path(path)
+    name = source.name.lower()
+    if not source.is_file():
+        raise DataError(f"{source}: expected a volume, found nothing")
+    if name.endswith(nifti.SUFFIXES):
+        return nifti.read_shape(source)
+    if name.endswith(itk_files.WRITABLE):
+        itk_files.check_self_contained(source)
+        return itk_files.read_shape(source)
+    raise DataError(f"{source}: expected a name that ends in {', '.join((*nifti.SUFFIXES, *itk_files.WRITABLE))}")
+
+
 def stem_of(path: str | Path) -> str:
     """The name of a volume without its suffix, .nii.gz as a whole."""
     name = Path(path).name

@@ -52,6 +52,29 @@ def montage(
     return canvas
 
 
+def with_outlines(picture: NDArray[np.uint8], planes: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """A slice's picture with every object's outline at alpha 0.5, its soft rim tinted.
+
+    Args:
+        picture: (H, W, 3) uint8 of a whole slice.
+        planes: (rows, columns) in [0, 1] each, of the slice; colours follow `COLOURS`.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    drawn = picture.astype(np.float32)
+    size = picture.shape[1], picture.shape[0]
+    for place, plane in enumerate(planes):
+        soft = cv2.resize(np.ascontiguousarray(plane), size, interpolation=cv2.INTER_LINEAR)
+        colour = np.array(COLOURS[place % len(COLOURS)], np.float32)
+        tint = 0.3 * np.clip(soft, 0, 1)[..., None]
+        drawn = drawn * (1 - tint) + colour * tint
+        outlines, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        drawn = np.ascontiguousarray(drawn)
+        cv2.drawContours(drawn, outlines, -1, colour.tolist(), 1)
+    return np.clip(drawn + 0.5, 0, 255).astype(np.uint8)
+
+
 def _tile(
     voxels: NDArray[np.float32],
     alphas: Sequence[NDArray[np.float32]],
@@ -63,15 +86,7 @@ def _tile(
     picture = view.picture(voxels, index, window)
     scale = _TILE / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    tile = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.float32)
-    for place, alpha in enumerate(alphas):
-        soft = cv2.resize(np.ascontiguousarray(view.plane(alpha, index)), size, interpolation=cv2.INTER_LINEAR)
-        colour = np.array(COLOURS[place % len(COLOURS)], np.float32)
-        tint = 0.3 * np.clip(soft, 0, 1)[..., None]
-        tile = tile * (1 - tint) + colour * tint
-        outlines, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        tile = np.ascontiguousarray(tile)
-        cv2.drawContours(tile, outlines, -1, colour.tolist(), 1)
-    labelled = np.clip(tile + 0.5, 0, 255).astype(np.uint8)
+    tile = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    labelled = with_outlines(np.asarray(tile, np.uint8), [view.plane(alpha, index) for alpha in alphas])
     cv2.putText(labelled, str(number), (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 120), 1, cv2.LINE_AA)
     return labelled

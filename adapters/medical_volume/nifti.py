@@ -91,6 +91,21 @@ def read_geometry(path: Path) -> Geometry:
         raise DataError(f"{path}: is not a NIfTI file that can be read ({_first_line(error)})") from error
 
 
+def read_shape(path: Path) -> tuple[int, ...]:
+    """All sides in a file's header, time included; its voxels are not read.
+
+    Raises:
+        DataError: not NIfTI.
+    """
+    nibabel = _nibabel()
+    try:
+        return tuple(int(side) for side in nibabel.load(path).shape)
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError) as error:
+        raise DataError(f"{path}: is not a NIfTI file that can be read ({_first_line(error)})") from error
+    except (EOFError, zlib.error, ValueError, TypeError, OverflowError, IndexError) as error:
+        raise DataError(f"{path}: is damaged or cut off ({_first_line(error)})") from error
+
+
 def _read(path: Path, image: Any, time_index: int | None, nan_as_zero: bool) -> Volume:
     header, shape = image.header, tuple(int(side) for side in image.shape)
     dtype = header.get_data_dtype()

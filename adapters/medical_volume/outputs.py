@@ -77,6 +77,13 @@ def stored_slice(volume: Volume, axis: int, index: int) -> int:
     return round(float(volume.geometry.canonical_to_stored(voxel)[stored_axis]))
 
 
+def canonical_slice(volume: Volume, axis: int, number: int) -> int:
+    """The canonical slice of a number in the file's own counting: the inverse of `stored_slice`."""
+    voxel = np.zeros(3)
+    voxel[volume.geometry.reorientation.axes[axis]] = number
+    return round(float(volume.geometry.stored_to_canonical(voxel)[axis]))
+
+
 def report_of(
     segmenter: Segmenter, objects: Sequence[SegmentedObject], ids: NDArray[np.unsignedinteger]
 ) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .prompts import (
     previous_prompts,
     resolve_prompts,
     slices_of,
+    starts_object,
 )
 from .propagation import SOLID, SliceAnswer, confidence
 from .settings import Settings
@@ -84,7 +85,8 @@ class Segmenter:
         resolved = self._resolved(prompts, previous)
         followed = self._followed(self.view, resolved)
         alpha = _assembled(self.view, followed.answers)
-        if self.settings.consensus:
+        spacing = self.volume.geometry.spacing
+        if self.settings.over_three_axes(box3d=resolved.box is not None, spacing=spacing):
             alpha = self._consensus(alpha, resolved.box)
         if resolved.box is not None:
             alpha[~_within(alpha.shape, resolved.box)] = 0
@@ -99,6 +101,28 @@ class Segmenter:
             notes=followed.notes,
         )
 
+    def answer_slice(self, prompts: Sequence[VolumePrompt], index: int) -> NDArray[np.float32]:
+        """The answer on one prompted slice, nothing followed: what `segment` starts from there.
+
+        Args:
+            prompts: points and boxes of one object.
+            index: canonical, of a slice that has a box or an object point.
+
+        Returns:
+            (rows, columns) float32 in [0, 1], see `SliceView.plane`.
+
+        Raises:
+            PromptError: prompts that do not fit the volume, or none on this slice.
+        """
+        resolved = self._resolved(prompts, None)
+        prompt = resolved.planes.get(index)
+        if prompt is None or not starts_object(prompt):
+            raise PromptError(f"slice {index}: expected a box or an object point on it, got none")
+        alpha = self._asker(self.view)(index, prompt).copy()
+        if resolved.box is not None:
+            alpha[~self.view.plane(_within(self.view.shape, resolved.box), index)] = 0
+        return alpha
+
     def _resolved(self, prompts: Sequence[VolumePrompt], previous: NDArray[Any] | None) -> ObjectPrompts:
         if previous is None:
             return resolve_prompts(prompts, self.volume.geometry, self.view)
@@ -109,8 +133,8 @@ class Segmenter:
         planes = {**earlier.planes, **given.planes}
         return ObjectPrompts(planes, min(planes), max(planes), given.box)
 
-    def _followed(self, view: SliceView, prompts: ObjectPrompts) -> FollowedObject:
-        asker = SliceAsker(
+    def _asker(self, view: SliceView) -> SliceAsker:
+        return SliceAsker(
             predictor=self.predictor,
             voxels=self.volume.voxels,
             view=view,
@@ -120,6 +144,9 @@ class Segmenter:
             answers=self.answers,
             asked=self.asked,
         )
+
+    def _followed(self, view: SliceView, prompts: ObjectPrompts) -> FollowedObject:
+        asker = self._asker(view)
 
         def values(index: int) -> NDArray[np.float32]:
             return view.plane(self.volume.voxels, index)

@@ -1,11 +1,13 @@
 """Every number that decides how a volume is segmented."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from zim.errors import ConfigError
 
 BoxMode = Literal["follow", "every"]
+NEARLY_CUBIC = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,8 @@ class Settings:
     context: a slice is shown as the prompt's box grown to this multiple of its size; 0 shows whole slices.
     box3d: "follow" prompts the middle slice with a 3-D box and follows the object from there; "every" prompts each
         slice with the box.
-    consensus: also segment along the other two axes and average the three.
+    consensus: also segment along the other two axes and average the three. None does so where it pays: for an object
+        with a 3-D box that is followed, in a volume whose spacings differ by no more than NEARLY_CUBIC.
     padding: what the box of the slice before is grown by, as a share of its size, and at least a voxel.
     points: interior points of the slice before that are given along with its box. feed_mask: give its alpha too.
     stop_after: a direction ends after so many empty slices, and after a jump: area more than `max_growth` times that of
@@ -30,7 +33,7 @@ class Settings:
     axis: str = "auto"
     context: float = 2.0
     box3d: BoxMode = "follow"
-    consensus: bool = False
+    consensus: bool | None = None
     padding: float = 0.08
     points: int = 1
     feed_mask: bool = False
@@ -41,6 +44,12 @@ class Settings:
     min_island: float = 0.0
     min_hole: float = 0.0
     largest_only: bool = False
+
+    def over_three_axes(self, *, box3d: bool, spacing: Sequence[float]) -> bool:
+        """Whether an object is segmented along all three axes: with a 3-D box or without, voxels of `spacing` mm."""
+        if self.consensus is not None:
+            return self.consensus
+        return box3d and self.box3d == "follow" and max(spacing) <= NEARLY_CUBIC * min(spacing)
 
     def __post_init__(self) -> None:
         if self.context and self.context < 1:

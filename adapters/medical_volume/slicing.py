@@ -113,6 +113,11 @@ class Frame:
         scale = np.divide(self.picture_hw, self.plane_hw)[::-1]
         return (np.asarray(xy, np.float64) - (self.region.left, self.region.top)) * scale
 
+    def xy_in_plane(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., 2) xy in the picture -> in the plane: the inverse of `xy_in_picture`."""
+        scale = np.divide(self.picture_hw, self.plane_hw)[::-1]
+        return np.asarray(xy, np.float64) / scale + (self.region.left, self.region.top)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SliceView:
@@ -170,6 +175,15 @@ class SliceView:
         x = voxel[..., self.axes.columns] + 0.5
         y = self.plane_hw[0] - (voxel[..., self.axes.rows] + 0.5)
         return np.stack([x, y], axis=-1)
+
+    def point_in_volume(self, xy: NDArray[np.floating], index: int) -> NDArray[np.float64]:
+        """(..., 2) xy in the plane of slice `index` -> (..., 3) canonical: the inverse of `point_in_plane`."""
+        xy = np.asarray(xy, np.float64)
+        voxel = np.empty((*xy.shape[:-1], 3))
+        voxel[..., self.axis] = index
+        voxel[..., self.axes.columns] = xy[..., 0] - 0.5
+        voxel[..., self.axes.rows] = self.plane_hw[0] - xy[..., 1] - 0.5
+        return voxel
 
 
 def _resized(array: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from .turntable import write_turntable
 from .views import View
 
 KEPT = 0.5
+_PREVIEW_POINTS = 30_000
 
 
 def write_results(
@@ -31,6 +32,7 @@ def write_results(
     *,
     turntable_frames: int = 24,
     on_view: Callable[[int, int], None] | None = None,
+    preview: bool = False,
 ) -> dict[str, Any]:
     """Write one folder for each object (the folder itself for a single one) and report.json.
 
@@ -44,6 +46,7 @@ def write_results(
         folder: where to.
         turntable_frames: 0 for no turntable.
         on_view: called with the masks written and their number.
+        preview: write preview.glb too.
 
     Returns:
         The report, as it was written.
@@ -53,6 +56,8 @@ def write_results(
     for obj, alpha in enumerate(alphas):
         place = folder / f"object_{obj + 1}" if many else folder
         described = _write_object(surface, alpha, place, up_of(result), turntable_frames)
+        if preview and described["points"]:
+            write_preview(place / "preview.glb", surface, alpha, up_of(result))
         described["views"] = _write_masks(result, obj, place, on_view, len(alphas))
         described |= {"seeds": result.seeds[obj], "folder": "." if not many else place.name}
         objects.append(described)
@@ -75,6 +80,51 @@ def write_results(
     }
     write_json_atomic(folder / "report.json", report)
     return report
+
+
+def write_preview(path: Path, surface: Surface, alpha: NDArray[np.float32], up: NDArray[np.float64]) -> None:
+    """Write an object for viewers on the screen: opaque, without lights, about the origin, upright (GLB's up is y).
+
+    Its triangles where the surface is a mesh, else a little square for each of at most 30,000 points.
+
+    Raises:
+        DataError: no point has an alpha above 0.5.
+    """
+    try:
+        mesh, _ = cropped_mesh(surface, alpha)
+    except DataError:
+        mesh = _squares(surface, alpha)
+    side = np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 0.0, 1.0])
+    side /= np.linalg.norm(side)
+    turn = np.stack([side, up, np.cross(side, up)])  # rows: the viewer's x, y, z
+    centre = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
+    placed = mesh._replace(vertices=((mesh.vertices - centre) @ turn.T).astype(np.float32))
+    write_glb(path, placed, np.ones(len(placed.vertices), np.float32), opaque=True)
+
+
+def _squares(surface: Surface, alpha: NDArray[np.float32]) -> Mesh:
+    """Each point of the object as a square of its spacing; across its normal where that is known."""
+    chosen = np.flatnonzero(alpha > KEPT)
+    if not len(chosen):
+        raise DataError("preview: the object has no points")
+    step = -(-len(chosen) // _PREVIEW_POINTS)
+    chosen = chosen[::step]
+    normals = surface.normals[chosen].astype(np.float64)
+    normals[np.linalg.norm(normals, axis=1) < 0.5] = [0.577, 0.577, 0.577]
+    other = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    first = np.cross(normals, other)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(normals, first)
+    reach = 0.6 * surface.spacing * float(np.sqrt(step))
+    around = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    corners = [surface.points[chosen] + reach * (a * first + b * second) for a, b in around]
+    start = 4 * np.arange(len(chosen))[:, None]
+    triangles = (start[:, None] + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
+    return Mesh(
+        np.stack(corners, axis=1).reshape(-1, 3).astype(np.float32),
+        triangles.astype(np.int32),
+        np.repeat(surface.colours[chosen], 4, axis=0),
+    )
 
 
 def cropped_mesh(surface: Surface, alpha: NDArray[np.float32]) -> tuple[Mesh, NDArray[np.float32]]:

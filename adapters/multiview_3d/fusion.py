@@ -1,5 +1,6 @@
 """Posed RGB-D frames fused into one mesh (truncated signed distances in open3d's VoxelBlockGrid)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +42,19 @@ class FusionConfig:
 
 
 def fuse_rgbd(
-    scene: Scene, config: FusionConfig | None = None, *, progress: bool = False
+    scene: Scene,
+    config: FusionConfig | None = None,
+    *,
+    progress: bool = False,
+    on_view: Callable[[int, int], None] | None = None,
 ) -> tuple[Surface, list[Skipped]]:
     """Fuse the frames that have depth; the others are reported.
+
+    Args:
+        scene: the views.
+        config: defaults when None.
+        progress: show a bar.
+        on_view: called with the views done and their number; what it raises ends the work.
 
     Returns:
         The surface, its points the vertices of the mesh, and the frames that were left out.
@@ -64,11 +75,13 @@ def fuse_rgbd(
         block_count=_FIRST_BLOCKS,
     )
     skipped = []
-    for view in tqdm(scene.views, desc="fusing", unit="view", disable=not progress):
+    for done, view in enumerate(tqdm(scene.views, desc="fusing", unit="view", disable=not progress), 1):
         try:
             _integrate(open3d, grid, view, config)
         except (DataError, ImageError) as error:
             skipped.append(Skipped(view.name, str(error)))
+        if on_view:
+            on_view(done, len(scene.views))
     if len(skipped) == len(scene.views):
         raise DataError(f"fusion: no frame could be used; {skipped[0].name}: {skipped[0].reason}")
     mesh = grid.extract_triangle_mesh(weight_threshold=config.min_weight - 0.5)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +25,7 @@ from .object_fields import ObjectField
 from .point_field import PointField, VotingConfig
 from .pose_files import read_json
 from .predictions import PredictionStore
-from .propagation import PropagationConfig, segment_scene
+from .propagation import Progress, PropagationConfig, segment_scene
 from .radiance import RadianceGrid
 from .radiance_training import RadianceConfig, fit_radiance
 from .surface import DEFAULT_POINTS, Surface, read_surface
@@ -41,6 +42,7 @@ class JobConfig:
 
     geometry: where the scene's surface comes from: a mesh or point cloud file, RGB-D fusion, or a density grid fitted
     to the pictures; "auto" takes the first that the scene allows. points: on a mesh. turntable_frames: 0 for none.
+    preview: write preview.glb, the object for a viewer, see `exports.write_preview`.
     """
 
     geometry: Geometry = "auto"
@@ -51,6 +53,7 @@ class JobConfig:
     propagation: PropagationConfig = field(default_factory=PropagationConfig)
     merging: MergingConfig = field(default_factory=MergingConfig)
     turntable_frames: int = 24
+    preview: bool = False
 
     def __post_init__(self) -> None:
         if self.geometry not in GEOMETRIES:
@@ -76,6 +79,7 @@ def run_prompted(
     config: JobConfig | None = None,
     *,
     model: str = "",
+    steps: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment what is prompted in one view and write everything.
 
@@ -87,6 +91,7 @@ def run_prompted(
         place: where to.
         config: defaults when None.
         model: the predictor's name, by which a resumed run knows its own answers.
+        steps: called with the name of what is done, steps done and steps in all; what it raises ends the run.
 
     Returns:
         The report, see `exports.write_results`.
@@ -109,9 +114,9 @@ def run_prompted(
     made: ObjectField
     skipped: list[Skipped] = []
     if kind == "radiance":
-        made = GridField(_radiance(scene, config, work, place.progress), cameras, len(prompts))
+        made = GridField(_radiance(scene, config, work, place.progress, steps), cameras, len(prompts))
     else:
-        surface, skipped = _surface(scene, config, kind, work, place.progress)
+        surface, skipped = _surface(scene, config, kind, work, place.progress, steps)
         made = PointField(surface, cameras, len(prompts), config.voting)
     with tqdm(desc="pass 1", unit="view", disable=not place.progress) as bar:
 
@@ -119,6 +124,8 @@ def run_prompted(
             bar.set_description(name, refresh=False)
             bar.total, bar.n = total, done
             bar.refresh()
+            if steps:
+                steps(name, done, total)
 
         result = segment_scene(
             scene, made, predictor(), prompts, view=view, config=config.propagation, store=store, progress=shown
@@ -130,9 +137,17 @@ def run_prompted(
         def written(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+            if steps:
+                steps("writing", done, total)
 
         report = write_results(
-            result, surface, alphas, place.folder, turntable_frames=config.turntable_frames, on_view=written
+            result,
+            surface,
+            alphas,
+            place.folder,
+            turntable_frames=config.turntable_frames,
+            on_view=written,
+            preview=config.preview,
         )
     report |= {"geometry": kind, "model": model}
     write_json_atomic(place.folder / "report.json", report)
@@ -179,7 +194,7 @@ def chosen_geometry(scene: Scene, config: JobConfig) -> str:
 
 
 def _surface(
-    scene: Scene, config: JobConfig, kind: str, work: Path, progress: bool
+    scene: Scene, config: JobConfig, kind: str, work: Path, progress: bool, steps: Progress | None = None
 ) -> tuple[Surface, list[Skipped]]:
     kept = work / "surface.npz"
     if kept.is_file():
@@ -189,13 +204,16 @@ def _surface(
     if kind == "surface" and scene.surface is not None:
         surface = read_surface(scene.surface, count=config.points)
     else:
-        surface, skipped = fuse_rgbd(scene, config.fusion, progress=progress)
+        told = partial(steps, "fusing") if steps else None
+        surface, skipped = fuse_rgbd(scene, config.fusion, progress=progress, on_view=told)
     write_json_atomic(work / "fusion.json", [list(each) for each in skipped])
     save_surface(kept, surface)
     return surface, skipped
 
 
-def _radiance(scene: Scene, config: JobConfig, work: Path, progress: bool) -> RadianceGrid:
+def _radiance(
+    scene: Scene, config: JobConfig, work: Path, progress: bool, steps: Progress | None = None
+) -> RadianceGrid:
     kept = work / "radiance.safetensors"
     if kept.is_file():
         return RadianceGrid.load(kept)
@@ -205,6 +223,8 @@ def _radiance(scene: Scene, config: JobConfig, work: Path, progress: bool) -> Ra
             bar.total = total
             bar.set_postfix(psnr=f"{psnr:.1f}", refresh=False)
             _advance(bar, done)
+            if steps:
+                steps("fitting", done, total)
 
         grid = fit_radiance(scene, config.radiance, progress=shown)
     grid.save(kept)
@@ -229,7 +249,7 @@ def _work_folder(place: Place) -> Path:
 
 
 def _identity(scene: Scene, config: JobConfig, kind: str) -> dict[str, Any]:
-    settings = {name: value for name, value in asdict(config).items() if name != "turntable_frames"}
+    settings = {name: value for name, value in asdict(config).items() if name not in ("turntable_frames", "preview")}
     return {
         "views": [
             [view.name, *view.hw, round(float(np.abs(view.camera.world_to_camera).sum()), 9)] for view in scene.views

@@ -4,17 +4,24 @@ Every pixel is the mean of several rays through it, so an object's alpha is the 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from zim.errors import ConfigError
+from zim.files import write_bytes_atomic
+from zim.image_io import save_png
 
 from ..fine_objects import texture
 from .camera import Camera, look_at
 from .open3d_door import import_open3d
+from .ply_files import write_mesh_ply
 from .surface import Mesh, Surface, surface_from_mesh
+from .transforms_json import write_transforms
 from .views import Scene, View
 
 Kind = Literal["bicycle", "leaves", "fence", "solid", "pair"]
@@ -103,6 +110,30 @@ def rendered_scene(
         labels=_owner_of_points(surface, owners),
         alphas=np.stack([alphas for _, alphas in rendered], axis=1),
     )
+
+
+def write_rendered(rendered: RenderedScene, folder: Path, *, depth: bool = False) -> Scene:
+    """Write a scene as `scene_files.open_scene` reads it: images/, transforms.json, and mesh.ply or depth/ (mm).
+
+    Returns:
+        The views as they lie in the folder.
+    """
+    views = []
+    for view in rendered.scene.views:
+        image = folder / "images" / f"{view.name}.png"
+        save_png(image, view.read_image())
+        measured = None
+        if depth:
+            measured = folder / "depth" / f"{view.name}.png"
+            millimetres = np.clip(view.read_depth() * view.depth_scale + 0.5, 0, 65535).astype(np.uint16)
+            write_bytes_atomic(measured, cv2.imencode(".png", millimetres)[1].tobytes())
+        views.append(replace(view, image=image, depth=measured))
+    mesh = rendered.surface.mesh
+    if mesh is not None and not depth:
+        write_mesh_ply(folder / "mesh.ply", mesh, np.ones(len(mesh.vertices), np.float32))
+    write_transforms(views, folder / "transforms.json")
+    surface = folder / "mesh.ply" if mesh is not None and not depth else None
+    return Scene(views=tuple(views), layout="transforms", surface=surface)
 
 
 def ring_of_cameras(count: int, *, side: int, start: float = 0.0, arc: float = 2 * np.pi) -> list[Camera]:

@@ -76,7 +76,7 @@ def test_a_3d_box_bounds_the_slices() -> None:
     xs, ys, _ = np.nonzero(truth > 0.5)
     box = BoxPrompt(corner=(xs.max(), ys.max(), high - 2), opposite=(xs.min(), ys.min(), low + 3))
     for mode in ("follow", "every"):
-        segmenter = oracle_segmenter(scene, replace(WHOLE, box3d=mode), axes=(2,))
+        segmenter = oracle_segmenter(scene, replace(WHOLE, box3d=mode, consensus=False), axes=(2,))
         found = segmenter.segment("large", [box])
         assert extent(found.alpha) == (low + 3, high - 2)
         inside = truth[:, :, low + 3 : high - 1] > 0.5
@@ -208,3 +208,35 @@ def test_islands_and_holes() -> None:
     assert np.array_equal(clean_alpha(alpha, volume.geometry, Settings(largest_only=True, min_hole=0.01)), truth)
     only_large = clean_alpha(alpha, volume.geometry, Settings(min_island=0.003, min_hole=0.0005))
     assert np.array_equal(only_large, alpha)
+
+
+@pytest.mark.parametrize(
+    ("settings", "box3d", "spacing", "expected"),
+    [
+        (Settings(), True, (1.0, 1.0, 1.5), True),
+        (Settings(), True, (1.0, 1.0, 5.0), False),
+        (Settings(), False, (1.0, 1.0, 1.0), False),
+        (Settings(box3d="every"), True, (1.0, 1.0, 1.0), False),
+        (Settings(consensus=False), True, (1.0, 1.0, 1.0), False),
+        (Settings(consensus=True), False, (1.0, 1.0, 5.0), True),
+    ],
+)
+def test_three_axes_where_it_pays(
+    settings: Settings, box3d: bool, spacing: tuple[float, ...], expected: bool
+) -> None:
+    assert settings.over_three_axes(box3d=box3d, spacing=spacing) is expected
+
+
+def test_a_3d_box_is_followed_along_three_axes() -> None:
+    """The same as asking for it; soft where the axes disagree."""
+    scene = volume_scene("organs", seed=1)
+    truth = scene.alphas["large"]
+    low, high = np.argwhere(truth > 0.5).min(0), np.argwhere(truth > 0.5).max(0)
+    box = BoxPrompt(corner=tuple(low), opposite=tuple(high))
+    by_default, asked, one_axis = (
+        oracle_segmenter(scene, replace(WHOLE, consensus=choice)).segment("large", [box]).alpha
+        for choice in (None, True, False)
+    )
+    assert np.array_equal(by_default, asked)
+    assert dice(by_default > 0.5, truth > 0.5) > 0.98
+    assert not np.array_equal(by_default, one_axis)
