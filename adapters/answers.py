@@ -1,6 +1,6 @@
 """How a comparison asks predictors: soft answers, and SAM's binary ones beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +25,12 @@ def answers_of(name: str, predictor: Predictor, **prompts: Any) -> Iterator[Answ
     One for ZIM; two of one forward pass for predictors that answer with binary masks by design (their attribute
     `reports_binary` is true): logits above 0, and the sigmoid of the logits.
     """
-    alpha = predict_alpha(predictor, **prompts)
-    for row in rows_of(name, predictor):
+    yield from answers_from(predict_alpha(predictor, **prompts), rows_of(name, predictor))
+
+
+def answers_from(alpha: NDArray[np.float32], rows: Iterable[str]) -> Iterator[Answer]:
+    """An alpha (H, W) in [0, 1] that is there already as the answers of the rows that `rows_of` names."""
+    for row in rows:
         yield Answer(row, (alpha > 0.5).astype(np.float32) if row.endswith(BINARY) else alpha)
 
 

@@ -4,7 +4,7 @@ from .closed_form import ClosedFormRefiner
 from .detections import Found, TextDetector
 from .matting import Matte, MatteAnything
 from .modes import MODES, Mode
-from .refiners import Refiner
+from .refiners import Refiner, watched
 from .tiles import Tiling
 from .transparency import TRANSPARENT
 from .trimap import KernelTrimap, MatteTrimap
@@ -25,4 +25,5 @@ __all__ = [
     "Tiling",
     "VitMatteRefiner",
     "load_vitmatte",
+    "watched",
 ]

@@ -10,7 +10,8 @@ where `a` is the predictor's own alpha. lambda = 0 is the plain method, which fo
 
 import contextlib
 import io
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from zim.errors import ConfigError, MissingDependencyError
 
+from .refiners import OnProgress
 from .tiles import Tile, Tiling, blend_tiles, tiles_of, window_around
 from .trimap import UNKNOWN
 
@@ -32,6 +34,9 @@ _SHIFTS = (1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 10.0, 100.0)
 _FILL = 40
 """Entries of the preconditioner per unknown pixel, at most; the Laplacian itself has 25."""
 
+Pulse = Callable[[], None]
+"""Called while a system is being solved."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedFormRefiner:
@@ -40,7 +45,7 @@ class ClosedFormRefiner:
     prior_weight: lambda above; with 0 the predictor's alpha is the answer only where the trimap knows no foreground or
     no background. epsilon: the Laplacian's regularisation, for colours in [0, 1]. tiling: of windows larger than one
     tile; their rims are held at the solution of the whole window shrunk to a tile, so that neighbours agree.
-    tolerance, iterations: of the conjugate gradients.
+    tolerance, iterations: of the conjugate gradients. on_progress: see `watched`.
 
     Raises:
         ConfigError: a negative weight, or a number that has to be positive and is not.
@@ -51,6 +56,7 @@ class ClosedFormRefiner:
     tiling: Tiling = CLOSED_FORM_TILING
     tolerance: float = 1e-5
     iterations: int = 2000
+    on_progress: OnProgress = lambda share: None
 
     def __post_init__(self) -> None:
         if not 0 <= self.prior_weight < float("inf"):
@@ -58,6 +64,10 @@ class ClosedFormRefiner:
         for name, value in (("epsilon", self.epsilon), ("tolerance", self.tolerance), ("iterations", self.iterations)):
             if not 0 < value < float("inf"):
                 raise ConfigError(f"{name}: expected a positive number, got {value}")
+
+    def watched(self, on_progress: OnProgress) -> "ClosedFormRefiner":
+        """The same, calling `on_progress` after each tile and, with the same share again, while it solves one."""
+        return replace(self, on_progress=on_progress)
 
     def __call__(
         self, image: NDArray[np.uint8], trimap: NDArray[np.float32], alpha: NDArray[np.float32]
@@ -91,20 +101,30 @@ class ClosedFormRefiner:
         unknown = trimap == UNKNOWN
         hw = unknown.shape
         tiles = tiles_of((hw[0], hw[1]), self.tiling)
+        share = 0.0
+
+        def pulse() -> None:
+            self.on_progress(share)
+
         if len(tiles) == 1:
-            return self._solve(image, trimap, unknown, alpha)
-        coarse = self._shrunk(image, trimap, alpha)
+            return self._solve(image, trimap, unknown, alpha, pulse)
+        coarse = self._shrunk(image, trimap, alpha, pulse)
         start = np.where(unknown, coarse, trimap)
 
         def estimate(tile: Tile) -> NDArray[np.float32]:
             free = unknown[tile.window] & ~_inner_rim(tile, (hw[0], hw[1]))
-            return self._solve(image[tile.window], start[tile.window], free, alpha[tile.window])
+            return self._solve(image[tile.window], start[tile.window], free, alpha[tile.window], pulse)
 
-        blended = blend_tiles(tiles, estimate, (hw[0], hw[1]), self.tiling, unknown)
+        def on_tile(done: int, count: int) -> None:
+            nonlocal share
+            share = (1 + done) / (1 + count)  # the small copy counts as one tile
+            pulse()
+
+        blended = blend_tiles(tiles, estimate, (hw[0], hw[1]), self.tiling, unknown, on_tile)
         return np.where(unknown, blended, trimap)
 
     def _shrunk(
-        self, image: NDArray[np.uint8], trimap: NDArray[np.float32], alpha: NDArray[np.float32]
+        self, image: NDArray[np.uint8], trimap: NDArray[np.float32], alpha: NDArray[np.float32], pulse: Pulse
     ) -> NDArray[np.float32]:
         """The solution of a small copy, one tile large, resized back: (H, W) float32 in [0, 1]."""
         height, width = trimap.shape
@@ -115,7 +135,8 @@ class ClosedFormRefiner:
         )
         unknown = (small_trimap > 1e-6) & (small_trimap < 1 - 1e-6)
         known = np.where(unknown, UNKNOWN, np.rint(small_trimap)).astype(np.float32)
-        solved = self._solve(np.asarray(small_image, np.uint8), known, unknown, np.asarray(small_alpha, np.float32))
+        prior = np.asarray(small_alpha, np.float32)
+        solved = self._solve(np.asarray(small_image, np.uint8), known, unknown, prior, pulse)
         return np.clip(np.asarray(cv2.resize(solved, (width, height), interpolation=cv2.INTER_LINEAR)), 0, 1)
 
     def _solve(
@@ -124,6 +145,7 @@ class ClosedFormRefiner:
         known: NDArray[np.float32],
         unknown: NDArray[np.bool_],
         alpha: NDArray[np.float32],
+        pulse: Pulse,
     ) -> NDArray[np.float32]:
         """All (h, w[, 3]): `known` with its unknown pixels solved for. Without a solution they take the alpha."""
         if not unknown.any():
@@ -139,12 +161,14 @@ class ClosedFormRefiner:
         solved[free] = prior
         if np.abs(right).max() > 0:
             with contextlib.redirect_stdout(io.StringIO()):  # the factorisation prints each attempt that fails
-                solved[free] = np.clip(self._conjugate_gradients(matrix, right, prior), 0, 1)
+                solved[free] = np.clip(self._conjugate_gradients(matrix, right, prior, pulse), 0, 1)
         elif not free.all():  # nothing but background around: no unique solution only where nothing is known
             solved[free] = 0
         return solved.reshape(known.shape)
 
-    def _conjugate_gradients(self, matrix: Any, right: NDArray[np.float64], start: NDArray[np.float64]) -> Any:
+    def _conjugate_gradients(
+        self, matrix: Any, right: NDArray[np.float64], start: NDArray[np.float64], pulse: Pulse
+    ) -> Any:
         """(N,) float64: the solution, or the last iterate where the tolerance is out of reach."""
         library, latest = _pymatting(), start
         try:
@@ -155,6 +179,7 @@ class ClosedFormRefiner:
         def note(_matrix: Any, iterate: NDArray[np.float64], *_: Any) -> None:
             nonlocal latest
             latest = iterate
+            pulse()
 
         settings = {"x0": start, "M": factors, "rtol": self.tolerance, "maxiter": self.iterations}
         try:

@@ -1,8 +1,9 @@
 """Prompts in, mattes out: the predictor's answer, its trimap, and the refined alpha."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +47,28 @@ class Matte:
     def composite(self, background: Background) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 before a colour, "checkerboard" or a picture; no old background shines through."""
         return composite(self.image, background, self.alpha)
+
+    def resized(self, photo: NDArray[np.uint8]) -> "Matte":
+        """The same matte for another size of its photo, (h, w, 3) uint8 RGB; refined on a small copy, for the large.
+
+        Raises:
+            ImageError: no image.
+        """
+        rgb = to_rgb(photo)
+        hw, own = (rgb.shape[0], rgb.shape[1]), self.alpha.shape
+        if hw == own:
+            return replace(self, image=rgb)
+        smooth = cv2.INTER_AREA if hw[0] * hw[1] < own[0] * own[1] else cv2.INTER_CUBIC
+        scale = np.array([hw[1] / own[1], hw[0] / own[0]], np.float32)
+        return replace(
+            self,
+            image=rgb,
+            alpha=_resize(self.alpha, hw, smooth),
+            trimap=_resize(self.trimap, hw, cv2.INTER_NEAREST),
+            answer=_resize(self.answer, hw, smooth),
+            prompts=tuple(_scaled(prompt, scale) for prompt in self.prompts),
+            found=tuple(None if one is None else _found_in(one, scale) for one in self.found),
+        )
 
 
 class MatteAnything:
@@ -162,3 +185,22 @@ class MatteAnything:
         check_prompts(options)
         asked = build_prompts(options, (image.shape[0], image.shape[1]))
         return asked, [*(None for _ in range(drawn)), *found] if options.boxes else [None]
+
+
+def _resize(values: NDArray[np.float32], hw: tuple[int, int], interpolation: int) -> NDArray[np.float32]:
+    return np.clip(cv2.resize(values, hw[::-1], interpolation=interpolation), 0, 1)
+
+
+def _scaled(prompt: Prompt, scale: NDArray[np.float32]) -> Prompt:
+    """For a frame `scale` (x, y) times as large; pixel centres go where they lie there."""
+    points, box = prompt.point_coords, prompt.box
+    return replace(
+        prompt,
+        point_coords=None if points is None else ((points + 0.5) * scale - 0.5).astype(np.float32),
+        box=None if box is None else (np.asarray(box) * np.tile(scale, 2)).astype(np.float32),
+    )
+
+
+def _found_in(found: Found, scale: NDArray[np.float32]) -> Found:
+    x1, y1, x2, y2 = (np.array(found.box) * np.tile(scale, 2)).tolist()
+    return found._replace(box=(x1, y1, x2, y2))

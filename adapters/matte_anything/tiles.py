@@ -69,6 +69,7 @@ def blend_tiles(
     hw: tuple[int, int],
     tiling: Tiling,
     wanted: NDArray[np.bool_],
+    on_tile: Callable[[int, int], None] = lambda done, count: None,
 ) -> NDArray[np.float32]:
     """The weighted mean of the tiles' estimates.
 
@@ -78,19 +79,20 @@ def blend_tiles(
         hw: of the frame.
         tiling: how they were made.
         wanted: (H, W) bool; tiles without any such pixel are not estimated.
+        on_tile: called after each tile with how many are done, and of how many; what it raises ends the work.
 
     Returns:
         (H, W) float32; 0 where no tile was estimated.
     """
     total, weights = np.zeros(hw, np.float32), np.zeros(hw, np.float32)
-    for tile in tiles:
-        if not wanted[tile.window].any():
-            continue
+    asked = [tile for tile in tiles if wanted[tile.window].any()]
+    for done, tile in enumerate(asked, 1):
         rows = _ramp(tile.top, tile.bottom, hw[0], tiling.overlap)
         columns = _ramp(tile.left, tile.right, hw[1], tiling.overlap)
         weight = np.outer(rows, columns)
         total[tile.window] += weight * estimate(tile)
         weights[tile.window] += weight
+        on_tile(done, len(asked))
     return np.divide(total, weights, out=total, where=weights > 0)
 
 

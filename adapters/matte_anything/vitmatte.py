@@ -4,6 +4,7 @@ Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Trans
 hustvl/vitmatte-{small,base}-{composition-1k,distinctions-646}.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from zim.cutout import trimap_to_uint8
 from zim.devices import resolve_device
 from zim.errors import CheckpointError, ConfigError, MissingDependencyError
 
+from .refiners import OnProgress
 from .tiles import Tile, Tiling, blend_tiles, tiles_of, window_around
 from .trimap import UNKNOWN
 
@@ -46,6 +48,13 @@ class VitMatteRefiner:
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
         self._processor = processor
+        self._on_progress: OnProgress = lambda share: None
+
+    def watched(self, on_progress: OnProgress) -> "VitMatteRefiner":
+        """The same model, calling `on_progress` after each tile."""
+        other = copy.copy(self)
+        other._on_progress = on_progress
+        return other
 
     def __call__(
         self, image: NDArray[np.uint8], trimap: NDArray[np.float32], alpha: NDArray[np.float32]
@@ -71,7 +80,10 @@ class VitMatteRefiner:
         def estimate(tile: Tile) -> NDArray[np.float32]:
             return self._ask(image[window][tile.window], trimap[window][tile.window])
 
-        blended = blend_tiles(tiles_of(hw, self.tiling), estimate, hw, self.tiling, inside)
+        def on_tile(done: int, count: int) -> None:
+            self._on_progress(done / count)
+
+        blended = blend_tiles(tiles_of(hw, self.tiling), estimate, hw, self.tiling, inside, on_tile)
         refined[window] = np.where(inside, np.clip(blended, 0, 1), refined[window])
         return refined
 
