@@ -10,7 +10,7 @@ As an API:
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ import gradio as gr
 
 from demos.common.api import answer_folder, endpoint
 from demos.common.downloads import download
-from demos.common.limits import MAX_OBJECTS, text_within
 from demos.common.outbox import safe_name
 from demos.common.photo_desk import NO_PHOTO, Desk, DeskEvents, photo_desk
 from demos.common.photo_session import PhotoSession, asking, embedding
 from demos.common.photos import open_photo
-from demos.common.prompts import ObjectPrompts, prompts_from_json
+from demos.common.prompts import prompts_from_json
 from demos.common.serving import Services, main_of
+from demos.common.word_search import word_row
 from zim.cutout import cutout
 from zim.errors import PromptError
 from zim.files import write_json_atomic
@@ -43,40 +43,11 @@ def build(services: Services) -> None:
     prepare = embedding(services.pool, services.model)
     events = DeskEvents(lambda: PhotoSession(asking(services.pool), services.layers, prepare=prepare))
     parts = photo_desk(events, "click")
-    if services.detector is not None:
-        with gr.Row():
-            words = gr.Textbox(label="Find by words", placeholder="cat. dog.", elem_id="click-words", scale=4)
-            find = gr.Button("Find", elem_id="click-find", scale=1)
-        found = _finder(events, services)
-        for trigger in (words.submit, find.click):
-            trigger(found, [words, parts.desk], parts.outputs, show_progress="hidden", api_visibility="private")
+    word_row(events, parts, services, "click")
     with gr.Row(elem_classes="examples-row"):
         for kind, label in DOWNLOADS.items():
             download(label, _maker(services, kind), [parts.desk], elem_id=f"click-{kind}")
     _api(services)
-
-
-def _finder(events: DeskEvents, services: Services) -> Callable[..., Iterator[Any]]:
-    def find(words: str, desk: Desk | None) -> Iterator[Any]:
-        yield from events.steps(desk, lambda own: _find(own.session, services, text_within(words, "words")))
-
-    return find
-
-
-def _find(session: PhotoSession, services: Services, words: str) -> str:
-    """Every thing that the words name becomes an object."""
-    photo = session.photo
-    if photo is None or services.detector is None:
-        raise PromptError(NO_PHOTO)
-    if not words:
-        raise PromptError('words: expected what to look for, such as "cat", got none')
-    with services.pool.turn():
-        found = services.detector.detect(photo.working, words)
-    if not len(found.boxes):
-        raise PromptError(f"words: found nothing for {words!r}")
-    boxes = found.boxes[:MAX_OBJECTS] / photo.scale
-    session.load(tuple(ObjectPrompts(box=(float(a), float(b), float(c), float(d))) for a, b, c, d in boxes))
-    return f"Found {len(found.boxes)}: {', '.join(found.labels[:MAX_OBJECTS])}."
 
 
 def _maker(services: Services, kind: str) -> Callable[[Desk | None], Path]:

@@ -116,7 +116,7 @@ def compared(session: PhotoSession, ask: TimedModels, truth: NDArray[np.float32]
         for answer in answers_from(alpha, ask.rows(name)):
             errors = None if truth is None else matte_errors(answer.alpha, truth)
             lines.append(Line(answer.row, name, times, errors))
-    return Result(session.layers[:2], alphas, lines, matte_errors(*alphas), truth)
+    return Result(session.layers[:2], alphas, lines, matte_errors(alphas[0], alphas[1]), truth)
 
 
 def report(result: Result, session: PhotoSession) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def download(label: str, make: Make, inputs: list[Any], *, elem_id: str, **look:
     once the file is there.
     """
     button = gr.Button(label, size="sm", elem_id=elem_id, **look)
-    link = gr.DownloadButton("file", elem_id=f"{elem_id}-link", elem_classes="hidden-link")
+    link = gr.DownloadButton("Download", elem_id=f"{elem_id}-link", elem_classes="hidden-link")
 
     def prepare(*values: Any) -> str:
         try:

@@ -19,20 +19,21 @@ from zim.rle import decode_mask
 
 from .errors import BusyError, LimitError
 from .limits import JOB_SECONDS, number, short
-from .long_jobs import TurnTaking
+from .long_jobs import PointsInTurns
 from .models import Clock, ModelPool
 from .outbox import safe_name
 from .photo_session import PhotoSession
 from .photos import Photo
 from .prompts import ObjectPrompts, apply_event
+from .turns import Seats
 
 SIDES = (8, 12, 16, 32)
 LEAST_THRESHOLD = 0.5
 """Below it nearly every point gives masks, thousands in all."""
 
 MAX_CLEANED = 100_000
-MAX_PHOTO_PIXELS = 25_000_000
-"""Masks have the photo's own size, and three answers for a point of a larger one fill too much memory."""
+MAX_PHOTO_PIXELS = 16_000_000
+"""Masks have the photo's own size, and the answers for a larger one fill too much memory; for this one about 450 MB."""
 
 POINTS_AT_ONCE = 8
 """Between these the job can be stopped, and others come to the models."""
@@ -41,6 +42,7 @@ OVERVIEW = "everything"
 FIND_FIRST = 'Press "Find everything" first.'
 CLICKS_ONLY = "Click on an object to pick it."
 LAYER = "found"
+_seats = Seats(2, "finding everything")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ def find_everything(
         stop: set it to end the job.
 
     Raises:
-        BusyError: stopped, or longer than one request may take.
+        BusyError: stopped, longer than one request may take, or others are at it for too long.
         LimitError: a photo of more than MAX_PHOTO_PIXELS.
     """
     height, width = photo.hw
@@ -165,8 +167,10 @@ def find_everything(
         if stop is not None and stop.is_set():
             raise BusyError(f"Stopped after {done} of {total} points; nothing was changed.")
 
-    generator = ZimAutomaticMaskGenerator(TurnTaking(pool, model), points_per_batch=POINTS_AT_ONCE, **asdict(settings))
-    candidates = generator.candidates(photo.full(), progress=answered)
+    predictor = PointsInTurns(pool, model)
+    generator = ZimAutomaticMaskGenerator(predictor, points_per_batch=POINTS_AT_ONCE, **asdict(settings))
+    with _seats.taken():
+        candidates = generator.candidates(photo.full(), progress=answered)
     return Found(photo=photo, model=model, settings=settings, candidates=tuple(candidates))
 
 

@@ -80,7 +80,7 @@ class HqSession(PhotoSession):
         self.options = options or HqOptions()
         self._qualities: dict[tuple[str, ObjectPrompts], tuple[float, ...]] = {}
         self._mapped: ObjectPrompts | None = None
-        super().__init__(self._ask_chosen, (pair[1], pair[0]))
+        super().__init__(self._ask_chosen, (pair[1], pair[0]), prepare=self._embed)
 
     @property
     def pair(self) -> Pair:
@@ -148,6 +148,10 @@ class HqSession(PhotoSession):
         """
         with self.lock:
             return united(self._pool, name, self._required(), self.drawing.objects, self.options)
+
+    def _embed(self, photo: Photo) -> None:
+        for name in self.layers:
+            self._pool.embedded(name, photo.key, photo.working)
 
     def _ask_chosen(self, layer: str, photo: Photo, prompts: ObjectPrompts) -> NDArray[np.float32]:
         answers = ask_pair(self._pool, layer, photo, prompts, self.options)

@@ -4,46 +4,26 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .models import ModelPool
 from .photo_desk import Desk, DeskEvents
+from .turns import PredictorInTurns
 
 Result = TypeVar("Result")
-IN_TURN = ("predict_torch", "predict_promising")
+MANY_POINTS = ("predict_torch", "predict_promising")
 
 
-class TurnTaking:
-    """A predictor of the pool with a picture of its own, which takes its turn for each call and then lets others in.
-
-    What else the predictor has (`model`, `transform`, ...) is there too.
-    """
-
-    def __init__(self, pool: ModelPool, name: str) -> None:
-        self._pool = pool
-        self._predictor = pool.predictor(name)
-
-    def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
-        """See `zim.protocol.Predictor`."""
-        self._in_turn(self._predictor.set_image, image, image_format)
-
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """See `zim.protocol.Predictor`."""
-        answer: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = self._in_turn(
-            self._predictor.predict, *args, **kwargs
-        )
-        return answer
+class PointsInTurns(PredictorInTurns):
+    """As `PredictorInTurns`, for `ZimAutomaticMaskGenerator`: with what else the predictor has (`model`, `transform`);
+    many points at once are a call like any other."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         found = getattr(self._predictor, name)
-        return partial(self._in_turn, found) if name in IN_TURN else found
+        return partial(self._in_turn, found) if name in MANY_POINTS else found
 
-    def _in_turn(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _in_turn(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         with self._pool.turn():
-            return method(*args, **kwargs)
+            return method(*arguments, **named)
 
 
 def long_steps(

@@ -1,7 +1,8 @@
 """One press of "Matte": the adapter asked for a photo's objects, its files written, its pictures kept."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,14 +28,15 @@ from .serving import Services
 from .turns import DetectorInTurns, PredictorInTurns, Seats
 
 MAX_ITERATIONS = 20
-CUTOUT_PIXELS = 16_000_000
-"""Larger photos get no cut-out: the object's own colours would take gigabytes."""
+LARGE_PIXELS = 16_000_000
+"""Photos beyond this are worked on one at a time, and refined on smaller copies only: memory."""
 
 SIZES = {"at most 800 pixels (quick)": 800, "at most 1600 pixels": 1600, "the photo's own size (slow)": 0}
 """Long sides at which closed form and ViTMatte work; the answer is then taken to the photo's own size."""
 
 VITMATTE_HINT = "start the app with --vitmatte hustvl/vitmatte-small-composition-1k (downloads it) or --vitmatte FOLDER"
 JOBS = Seats(2, "the matting bench")
+LARGE_JOBS = Seats(1, "the matting bench for large photos")
 REFINING = Seats(1, "the refiner")
 
 Report = Callable[[float, str], None]
@@ -135,7 +137,7 @@ def run_matte(
         clock.check()
         report(share, text)
 
-    with JOBS.taken():
+    with _seat(photo):
         step(0.02, "Reading the photo")
         full = photo.full()
         image = _working_copy(full, settings)
@@ -161,10 +163,19 @@ def run_matte(
 
 
 def _working_copy(full: NDArray[np.uint8], settings: MatteSettings) -> NDArray[np.uint8]:
-    """The photo as the adapter gets it; smaller only where a refiner is to work on it."""
+    """The photo as the adapter gets it; smaller only where a refiner is to work on it.
+
+    Raises:
+        LimitError: it is too large to be refined in its own size.
+    """
     height, width = full.shape[:2]
     scale = settings.long_side / max(height, width)
-    if not 0 < scale < 1 or mode_of(settings.mode).refiner == "none":
+    if mode_of(settings.mode).refiner == "none":
+        return full
+    if not 0 < scale < 1:
+        if height * width > LARGE_PIXELS:
+            most = f"photos of at most {LARGE_PIXELS // 1_000_000} megapixels in their own size"
+            raise LimitError(f"size: expected {most}; let {settings.mode} work on a copy of at most 1600 pixels")
         return full
     return cover(full, (max(1, round(height * scale)), max(1, round(width * scale))))
 
@@ -187,12 +198,10 @@ def _refiner(mode: str, vitmatte: Refiner | None, step: Report) -> Refiner:
 
 
 def _write(matte: Matte, name: str, outbox: Outbox) -> dict[str, Path]:
-    pictures = {"alpha": lambda: matte.alpha, "trimap": lambda: trimap_to_uint8(matte.trimap)}
-    if matte.alpha.size <= CUTOUT_PIXELS:
-        pictures["cutout"] = matte.cutout
-    files = {kind: outbox.beside(f"{name}_{kind}.png") for kind in pictures}
-    for kind, make in pictures.items():
-        save_png(files[kind], make())
+    files = {kind: outbox.beside(f"{name}_{kind}.png") for kind in ("alpha", "trimap", "cutout")}
+    save_png(files["alpha"], matte.alpha)
+    save_png(files["trimap"], trimap_to_uint8(matte.trimap))
+    save_png(files["cutout"], matte.cutout())
     return files
 
 
@@ -206,22 +215,22 @@ def write_composite(result: MatteResult, photo: Photo, background: Background | 
     """The object before a background, as a PNG of the photo's own size.
 
     Raises:
-        LimitError: the photo is too large for a cut-out.
+        BusyError: others were at it for too long.
     """
-    with JOBS.taken():
-        rgba = np.dstack([read_image(file_of(result, "cutout")), read_gray(result.files["alpha"])])
+    with _seat(photo):
+        rgba = np.dstack([read_image(result.files["cutout"]), read_gray(result.files["alpha"])])
         path = result.outbox.beside(f"{photo.name}_composite.png")
         save_png(path, composite(rgba, background.full() if isinstance(background, Photo) else background))
     return path
 
 
-def file_of(result: MatteResult, kind: str) -> Path:
-    """The file of that kind.
+@contextmanager
+def _seat(photo: Photo) -> Iterator[None]:
+    """A place at the bench; for large photos the only one.
 
     Raises:
-        LimitError: the photo is too large for a cut-out.
+        BusyError: none was free for too long.
     """
-    if kind not in result.files:
-        most = f"photos of at most {CUTOUT_PIXELS // 1_000_000} megapixels"
-        raise LimitError(f"cut-out: expected {most}; alpha and trimap can be had of this one")
-    return result.files[kind]
+    large = photo.hw[0] * photo.hw[1] > LARGE_PIXELS
+    with LARGE_JOBS.taken() if large else nullcontext(), JOBS.taken():
+        yield

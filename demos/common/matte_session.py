@@ -9,7 +9,7 @@ from zim.errors import PromptError
 
 from .matte_job import MatteResult
 from .photo_desk import Desk
-from .photo_session import PhotoSession, asking
+from .photo_session import PhotoSession, asking, embedding
 from .photos import Photo
 from .serving import Services
 from .stage import StageValue
@@ -22,7 +22,8 @@ class MatteSession(PhotoSession):
     """See `PhotoSession`. `stop` ends a matte that is being made; `backdrop` is what the cut-out stands before."""
 
     def __init__(self, services: Services) -> None:
-        super().__init__(asking(services.pool), services.layers)
+        pool = services.pool
+        super().__init__(asking(pool), services.layers, prepare=embedding(pool, services.model))
         self.stop = threading.Event()
         self.backdrop: Background | Photo = "checkerboard"
         self.result: MatteResult | None = None

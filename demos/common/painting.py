@@ -29,6 +29,7 @@ from .outbox import Outbox
 from .photo_session import Ask, PhotoSession
 from .photos import Photo, open_photo
 from .prompts import ObjectPrompts
+from .turns import Seats
 
 Engines = Mapping[str, InpaintingEngine]
 """Name -> engine; the first removes unless another is named."""
@@ -38,13 +39,15 @@ RESULT = "result"
 OPTIONS = (
     *("engine", "text", "background", "threshold", "dilation", "feather", "shadows", "context", "seed", "refine"),
 )
-MAX_PHOTO_PIXELS = 25_000_000
-"""Mattes and colours of larger photos fill too much memory while they are painted."""
+MAX_PHOTO_PIXELS = 16_000_000
+"""Mattes and colours of larger photos fill too much memory while they are painted; of this one about 700 MB."""
 
 NO_TEXT_ENGINE = (
     "paints what words say, which needs a diffusion model: start the app with --diffusion sd15 "
     "(or sdxl, flux-fill, the folder of a pipeline)"
 )
+
+_seats = Seats(1, "painting")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +124,19 @@ def _flag(value: Any, name: str) -> bool:
     return value
 
 
+def pixels_from(text: Any, name: str) -> float | None:
+    """A number from a text field; None, which is automatic, from an empty one.
+
+    Raises:
+        LimitError: no number.
+    """
+    written = text_within(text or "", name, 40)
+    try:
+        return number(float(written.replace(",", ".")), name) if written else None
+    except ValueError as error:
+        raise LimitError(f"{name}: expected pixels, or nothing for automatic, got {short(text)}") from error
+
+
 def colour_from(value: Any) -> tuple[int, int, int]:
     """A colour in a CSS spelling, as colour pickers give it.
 
@@ -155,20 +171,21 @@ def engine_for(wish: Wish, engines: Engines) -> InpaintingEngine:
 
 
 def paint(photo: Photo, alpha: NDArray[np.float32], wish: Wish, engines: Engines, pool: ModelPool) -> Inpainted:
-    """Do what is wished with a photo in its own size. Models take their turn; OpenCV needs none.
+    """Do what is wished with a photo in its own size, one at a time. Models take their turn; OpenCV needs none.
 
     Raises:
-        ZimError: the wish cannot be fulfilled; says why.
+        ZimError: the wish cannot be fulfilled, or others paint for too long; says why.
     """
     check_size(photo)
     if wish.task == "replace" and wish.background is not None:
-        return replace(photo.full(), alpha, background=wish.background, settings=wish.settings)
+        with _seats.taken():
+            return replace(photo.full(), alpha, background=wish.background, settings=wish.settings)
     if wish.task != "remove" and not wish.text:
         what = "fill" if wish.task == "fill" else "a new background"
         raise PromptError(f"text: expected words for {what}, got none")
     engine = engine_for(wish, engines)
-    image = photo.full()
-    with nullcontext() if isinstance(engine, OpenCvEngine) else pool.turn():
+    with _seats.taken(), nullcontext() if isinstance(engine, OpenCvEngine) else pool.turn():
+        image = photo.full()
         if wish.task == "remove":
             return remove(image, alpha, engine, settings=wish.settings)
         if wish.task == "fill":

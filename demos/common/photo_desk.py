@@ -76,7 +76,8 @@ class DeskEvents:
         """
         own = self.desk(desk)
         session = own.session
-        with session.lock:
+        told: tuple[Any, ...] | None = None
+        with session.lock:  # never across a yield: Gradio goes on with a generator in another thread
             before = session.drawing
             try:
                 message = act(own)
@@ -86,8 +87,10 @@ class DeskEvents:
             except Exception as error:
                 if session.drawing != before:
                     session.take_back()
-                yield self._told(own, error)
-                return
+                told = self._told(own, error)
+        if told is not None:
+            yield told
+            return
         yield first.as_dict(), own, self.radio(session)
         if first.busy:
             try:
@@ -128,15 +131,15 @@ class DeskEvents:
             return f"{photo.name}, {photo.hw[1]} x {photo.hw[0]}. {self._hint}"
 
         if path:
-            yield from self._opened(self.steps(desk, act, show="matte"))
+            yield from self._made_ready(self.steps(desk, act, show="matte"))
         else:
             yield gr.skip(), desk, gr.skip()
 
     def example(self, name: str, desk: Desk | None) -> Iterator[tuple[Any, ...]]:
         """An example was chosen."""
-        yield from self._opened(self.steps(desk, lambda own: self._open_example(own, name), show="matte"))
+        yield from self._made_ready(self.steps(desk, lambda own: self._open_example(own, name), show="matte"))
 
-    def _opened(self, steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    def _made_ready(self, steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """Show the new photo, then make it ready for the first prompt; what fails here will be told there."""
         for value, own, objects in steps:
             session = own.session

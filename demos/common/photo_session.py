@@ -1,6 +1,7 @@
 """What one person does with one photo: objects, prompts, undo, and the answers of the models."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -94,7 +95,8 @@ class PhotoSession:
         self.view = "matte"
         self._sent: set[str] = set()
         self._serial = 0
-        self._revision = 0
+        # Later sessions of the same page count on from later: the browser ignores what is older than what it shows.
+        self._revision = time.monotonic_ns() // 1_000_000
 
     @property
     def photo(self) -> Photo | None:

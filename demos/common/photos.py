@@ -15,6 +15,7 @@ from zim.image_io import UNREADABLE, read_image
 
 from .errors import LimitError
 from .limits import MAX_PIXELS, MAX_UPLOAD_BYTES
+from .memory import give_back
 
 Image.core.set_block_size(64 << 20)
 """Pillow takes memory in such pieces; the usual ones (16 MB) are kept by the C library when a large photo is gone."""
@@ -45,7 +46,10 @@ class Photo:
 
     def full(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB in its own size, read again."""
-        return self.working if self.working.shape[:2] == self.hw else read_image(self.path)
+        if self.working.shape[:2] == self.hw:
+            return self.working
+        give_back()
+        return read_image(self.path)
 
 
 def open_photo(path: str | Path | None, name: str | None = None) -> Photo:

@@ -1,7 +1,11 @@
 """How an app is served: options of the command line, limits, look, and what every app has at its foot."""
 
 import argparse
+import atexit
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,9 +56,18 @@ Build = Callable[[Services], None]
 
 def blocks(title: str, build: Build, services: Services) -> gr.Blocks:
     """An app by itself."""
+    _own_folder()
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 3600)) as app:
         build(services)
     return app
+
+
+def _own_folder() -> None:
+    """A folder of this process for Gradio's copies: several apps on one machine must not empty each other's."""
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="zim-gradio-")
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, wait: bool = True) -> str:
@@ -66,7 +79,7 @@ def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, 
         prevent_thread_lock=not wait,
         max_file_size=MAX_UPLOAD_BYTES,
         state_session_capacity=SESSIONS,
-        theme=gr.themes.Default(font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(),
         css=PAGE_CSS + CSS,
         footer_links=["api"],
         share=False,
@@ -76,6 +89,12 @@ def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, 
         quiet=not wait,
     )
     return str(address)
+
+
+def _theme() -> gr.themes.Base:
+    """System fonts, so that nothing is fetched from elsewhere; buttons dark enough for white letters."""
+    theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"])
+    return theme.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

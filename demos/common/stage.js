@@ -204,7 +204,7 @@ function draw() {
   drawView();
   context.restore();
   if (view.value === 'compare') drawSplit();
-  drawPrompts();
+  if (!view.value.startsWith('picture:')) drawPrompts();
 }
 
 // ---- what the server sent

@@ -303,12 +303,12 @@ def find_object(
         seconds = time.perf_counter() - start
         if not report["objects"][0]["points"]:
             raise DataError("nothing of the scene's surface belongs to what was prompted; prompt more of the object")
-        _finish(folder, scene, seconds)
+        _finish(folder, scene, {"prompts": prompts.as_json(), "seconds": round(seconds, 2)})
         return Found(folder, read_json(folder / "report.json"), seconds)
 
 
-def _finish(folder: Path, scene: Scene, seconds: float) -> None:
-    """The alphas as .zip, and a report without this machine's paths."""
+def _finish(folder: Path, scene: Scene, more: Mapping[str, Any]) -> None:
+    """The alphas as .zip, and a report with `more`, without this machine's paths."""
     with zipfile.ZipFile(folder / "alphas.zip", "w", zipfile.ZIP_STORED) as packed:
         for name in scene.names:
             packed.write(folder / "masks" / f"{name}.png", f"{name}.png")
@@ -316,7 +316,7 @@ def _finish(folder: Path, scene: Scene, seconds: float) -> None:
     root = next((view.image.parent for view in scene.views if isinstance(view.image, Path)), folder)
     for each in report["skipped"]:
         each["reason"] = without_folder(each["reason"], root)
-    write_json_atomic(folder / "report.json", report | {"seconds": round(seconds, 2)})
+    write_json_atomic(folder / "report.json", {**report, **more})
 
 
 def summary(found: Found) -> str:

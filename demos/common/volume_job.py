@@ -14,6 +14,7 @@ from adapters.medical_volume.answer_store import AnswerStore, model_identity
 from adapters.medical_volume.cropped import CroppedVolume
 from adapters.medical_volume.montage import montage
 from adapters.medical_volume.outputs import report_of, stored_slice
+from adapters.medical_volume.prompts import resolve_prompts
 from adapters.medical_volume.segmentation import SegmentedObject, Segmenter, label_map
 from adapters.medical_volume.settings import Settings
 from adapters.medical_volume.surface_mesh import SurfaceMesh, surface_of
@@ -112,7 +113,10 @@ def segmented(
     clock, done = Clock(JOB_SECONDS), 0
     segmenter = Segmenter(predictor=predictor, volume=volume, settings=settings, answers=answers)
     sides = segmenter.view.shape
-    most = len(objects) * (sum(sides) if settings.consensus else segmenter.view.count)
+    spacing = volume.geometry.spacing
+    boxes = (resolve_prompts(one.as_prompts(), volume.geometry, segmenter.view).box for one in objects.values())
+    three = (settings.over_three_axes(box3d=box is not None, spacing=spacing) for box in boxes)
+    most = sum(sum(sides) if along_three else segmenter.view.count for along_three in three)
 
     def asked() -> None:
         nonlocal done

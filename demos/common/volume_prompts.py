@@ -170,8 +170,8 @@ def request_from_json(value: Any) -> VolumeRequest:
     """Objects and settings from JSON; coordinates are voxels of the file, boxes include their corner voxels.
 
     {"objects": [{"label": "liver", "points": [[i, j, k, 1 or 0]], "boxes": [[i1, j1, k1, i2, j2, k2]]}],
-    "axis": "auto", "window": "auto", "consensus": false, "time": 0}; all but the prompts may be left out, and one
-    object may stand by itself: {"boxes": [[...]]}.
+    "axis": "auto", "window": "auto", "consensus": true or false, "time": 0}; all but the prompts may be left out, and
+    one object may stand by itself: {"boxes": [[...]]}.
 
     Raises:
         PromptError, LimitError, ConfigError: anything else; the message names the field.
@@ -194,8 +194,8 @@ def request_from_json(value: Any) -> VolumeRequest:
         if label in found:
             raise PromptError(f"label: expected different names, got {label!r} twice")
         found[label] = prompts
-    consensus, step = value.get("consensus", False), value.get("time")
-    if not isinstance(consensus, bool):
+    consensus, step = value.get("consensus"), value.get("time")
+    if not isinstance(consensus, bool | None):
         raise PromptError(f"consensus: expected true or false, got {short(consensus)}")
     settings = Settings(
         axis=text_within(value.get("axis", "auto"), "axis"),

@@ -1,6 +1,7 @@
 """What one person does with one volume: the slice that is shown, prompts with undo, and what was found."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +25,7 @@ from .errors import BusyError, LimitError
 from .history import History
 from .limits import text_within
 from .models import ModelPool
-from .stage import COLOURS, StageValue, Tool, matte_url, photo_url
+from .stage import COLOURS, StageValue, Tool, cutout_url, matte_url, photo_url
 from .volume_files import OpenedFile, VolumeFile, VolumeShelf, at_step, taken
 from .volume_job import Followed, Progress, TurnTaker, follow, summary
 from .volume_prompts import MOST_OBJECTS, VolumeDrawing, VolumeObject, apply_event, label_of, shown_object, whole
@@ -69,7 +70,7 @@ class VolumeSession:
         self._windows: dict[str, Window] = {}
         self._result: tuple[Asked, Followed] | None = None
         self._running = False
-        self._revision = 0
+        self._revision = time.monotonic_ns() // 1_000_000  # later sessions of a page count on from later
 
     # ---- the volume
 
@@ -349,7 +350,8 @@ class VolumeSession:
                 planes.append(np.zeros(shown.view.plane_hw, np.float32) if plane is None else plane)
                 objects.append(shown_object(one, shown, COLOURS[place % len(COLOURS)], mattes))
             outlines = f"outlines-{self._revision}"
-            assets[outlines] = photo_url(with_outlines(picture, planes))
+            drawn = with_outlines(picture, planes)  # not as JPEG, which blurs thin lines
+            assets[outlines] = cutout_url(np.dstack([drawn, np.full(drawn.shape[:2], 255, np.uint8)]))
             return StageValue(
                 revision=self._revision,
                 tools=TOOLS,
@@ -395,7 +397,7 @@ class VolumeSession:
             self._opened = self._waiting = self._result = None
 
     def _settings(self, axis: int) -> Settings:
-        return Settings(axis=AXIS_NAMES[axis], window=self.window, consensus=self.consensus)
+        return Settings(axis=AXIS_NAMES[axis], window=self.window, consensus=self.consensus or None)
 
     @property
     def asked(self) -> Asked:
