@@ -72,7 +72,7 @@ def _medical_volume(page: Any) -> None:
     stage.after(lambda: page.locator("[id^=medical-example-]").first.click())
     width, height = stage.photo_size()
     stage.tool("box")
-    stage.drag((0.15 * width, 0.15 * height), (0.85 * width, 0.85 * height))
+    stage.drag((0.09 * width, 0.46 * height), (0.5 * width, 0.93 * height))  # the bright one of the made-up organs
     stage.after(lambda: page.click("#medical-follow"))
     page.locator("#medical-surface canvas").wait_for()
     page.wait_for_timeout(2000)

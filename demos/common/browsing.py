@@ -112,6 +112,7 @@ class StageDriver:
 
     def shown(self) -> tuple[float, float, float]:
         """left, top, CSS pixels for a pixel of the photo, of an unzoomed photo in the window."""
+        self.canvas.scroll_into_view_if_needed()
         box = self.canvas.bounding_box()
         width, height = self.photo_size()
         scale = min(box["width"] / width, box["height"] / height)
