@@ -56,7 +56,7 @@ def build(services: Services, pairs: Sequence[Pair] = PAIRS) -> None:
     with gr.Row():
         pair = gr.Radio(list(named), value=next(iter(named)), label="Base | HQ", elem_id="hq-pair", min_width=240)
         shown = gr.Radio(["Soft alpha", "Mask"], value="Soft alpha", label="Show as", elem_id="hq-shown", min_width=240)
-        token = gr.Checkbox(False, label="HQ token alone (not added to the base)", elem_id="hq-token", min_width=240)
+    token = gr.Checkbox(False, label="HQ token alone (not added to the base)", elem_id="hq-token")
     choices = [(label, name) for name, label in WHICH_LABELS.items()]
     which = gr.Radio(choices, value="one", label="Answer (three where a prompt is ambiguous)", elem_id="hq-which")
     gr.Markdown("### Close-up where base and HQ differ most")

@@ -123,7 +123,7 @@ def build(services: Services) -> None:
             last = gr.Number(0, label="Last slice", precision=0, elem_id="medical-last", min_width=120)
             thick = gr.Button("Make it a 3-D box", elem_id="medical-thick", min_width=160)
     consensus = gr.Checkbox(
-        label="Consensus: also follow across the other two directions (steadier, three times the work; 3-D boxes mostly are)",
+        label="Consensus: follow in all three directions (steadier, three times the work; 3-D boxes mostly are)",
         elem_id="medical-consensus",
     )
     with gr.Row(elem_classes="examples-row"):

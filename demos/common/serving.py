@@ -24,6 +24,7 @@ PAGE_CSS = """
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 .examples-row { gap: 8px; flex-wrap: wrap; }
 .examples-row button { min-width: 90px !important; }
+@media (max-width: 640px) { .prose td, .prose th { padding: 6px 8px !important; font-size: 13px !important; } }
 .hidden-link {
   position: absolute !important; width: 1px; height: 1px; overflow: hidden; opacity: 0; pointer-events: none;
 }
