@@ -162,7 +162,12 @@ def test_what_cannot_be_is_told(address: str, new_page: Any, stage_of: Any, pict
     stage.click(50, 50)
     assert 'Press "Find everything" first.' in stage.message
     page.click("#everything-settings button")
-    page.fill("#everything-area input", "-5")
+    field = page.locator("#everything-area input")
+    field.wait_for(state="visible")
+    page.wait_for_timeout(500)  # the opening settings write their values once more
+    field.fill("-5")
+    field.press("Tab")
+    page.wait_for_timeout(300)
     find(page, stage)
     assert "min_mask_region_area: expected a whole number from 0 to 100000, got -5" in stage.message
     page.fill("#everything-area input", "0")
