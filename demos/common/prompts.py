@@ -123,7 +123,7 @@ def _object(value: Any, hw: tuple[int, int]) -> ObjectPrompts:
     unknown = set(value) - {"points", "box", "strokes", "image", "size", "name"}
     if unknown:
         raise PromptError(f"prompts: expected points, box and strokes, got {short(sorted(map(str, unknown))[0])}")
-    points, strokes = _list(value, "points"), _list(value, "strokes")
+    points, strokes = list_of(value, "points"), list_of(value, "strokes")
     box = value.get("box")
     prompts = ObjectPrompts(
         points=tuple(_point(one, hw) for one in points),
@@ -135,7 +135,8 @@ def _object(value: Any, hw: tuple[int, int]) -> ObjectPrompts:
     return _within(prompts)
 
 
-def _list(value: Mapping[str, Any], name: str) -> Sequence[Any]:
+def list_of(value: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """A field of at most MAX_PROMPTS entries; empty where it is missing."""
     found = value.get(name) or []
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise PromptError(f"{name}: expected a list, got {short(found)}")

@@ -25,36 +25,32 @@ from zim.protocol import Predictor
 from .errors import BusyError
 from .limits import JOB_SECONDS
 from .models import Clock, ModelPool
+from .turns import PredictorInTurns
 from .volume_prompts import VolumeObject
 
 Progress = Callable[[int, int], None]
 """(slices answered, slices at most)."""
 
 
-class TurnTaker:
-    """A predictor of the pool that takes its turn for each picture and prompt, so that a long job locks nobody out.
+class TurnTaker(PredictorInTurns):
+    """As `PredictorInTurns`, for slices.
 
     keep: let the pool keep the embeddings, for slices that are prompted again and again.
     """
 
     def __init__(self, pool: ModelPool, name: str, *, keep: bool = False) -> None:
-        self._pool, self._name, self._keep = pool, name, keep
-        self._predictor = pool.predictor(name)
+        super().__init__(pool, name)
+        self._name, self._keep = name, keep
         self.model = getattr(self._predictor, "model", None)
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
         """See `zim.protocol.Predictor`."""
+        if not self._keep:
+            super().set_image(image, image_format)
+            return
         with self._pool.turn():
-            if self._keep:
-                key = sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-                self._predictor = self._pool.embedded(self._name, key, image)
-            else:
-                self._predictor.set_image(image, image_format)
-
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """See `zim.protocol.Predictor`."""
-        with self._pool.turn():
-            return self._predictor.predict(*args, **kwargs)
+            key = sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+            self._predictor = self._pool.embedded(self._name, key, image)
 
     @property
     def identity(self) -> str:

@@ -13,6 +13,7 @@ from zim.errors import PromptError
 from .errors import LimitError
 from .limits import MAX_PROMPTS, MAX_TEXT, number, short, text_within
 from .outbox import safe_name
+from .prompts import list_of
 from .stage import ShownObject
 
 MOST_OBJECTS = 6
@@ -226,18 +227,9 @@ def _object(value: Any, default: str) -> tuple[str, VolumeObject]:
     label = text_within(value.get("label", default), "label", MAX_TEXT)
     if not label or safe_name(label) != label:
         raise PromptError(f"label: expected letters, digits, dots, dashes and underscores, got {short(label)}")
-    points = tuple(_point(one) for one in _list(value, "points"))
-    boxes = tuple(_box(one) for one in _list(value, "boxes"))
+    points = tuple(_point(one) for one in list_of(value, "points"))
+    boxes = tuple(_box(one) for one in list_of(value, "boxes"))
     return label, _within(VolumeObject(points=points, boxes=boxes))
-
-
-def _list(value: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = value.get(name) or []
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise PromptError(f"{name}: expected a list, got {short(found)}")
-    if len(found) > MAX_PROMPTS:
-        raise LimitError(f"{name}: expected at most {MAX_PROMPTS}, got {len(found)}")
-    return found
 
 
 def _numbers(value: Any, names: str, name: str) -> list[float]:
