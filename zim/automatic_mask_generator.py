@@ -14,9 +14,9 @@ from torch import Tensor
 
 from zim.checks import check_positive_int
 from zim.crops import Crop, crops_of, is_near_crop_edge, point_grids
-from zim.decoding import Promising
 from zim.errors import ConfigError
 from zim.image_conversion import to_rgb
+from zim.logit_windows import Promising
 from zim.mask_records import OUTPUT_MODES, MaskCandidate, OutputMode, to_record
 from zim.modeling.config import ZimConfig
 from zim.modeling.zim import Zim
@@ -28,7 +28,9 @@ from zim.region_cleanup import box_of, clean
 from zim.rle import encode_window
 
 LOGITS_AT_ONCE = 2**25  # float32 logits of the original frame held at a time: 128 MiB
+POINTS_AT_ONCE = 32  # with three answers each of 512 x 512 cells, at most 96 MiB
 MASKS_PER_POINT = 3
+NOTHING = np.full((1, 1), -np.inf, dtype=np.float32)
 PACKED_LIMIT = 2**30
 """Bytes of compressed masks from which on duplicates of a crop are dropped before all its points are answered."""
 
@@ -180,7 +182,9 @@ class ZimAutomaticMaskGenerator:
         height, width = crop.hw
         self.predictor.set_image(np.ascontiguousarray(image[y1:y2, x1:x2]))
         points = self.point_grids[crop.layer] * np.array([[width, height]])
-        fitting = max(1, LOGITS_AT_ONCE // (masks_per_point * height * width))
+        fitting = POINTS_AT_ONCE
+        if not hasattr(self.predictor, "predict_promising"):  # it answers with logits of the original frame
+            fitting = max(1, LOGITS_AT_ONCE // (masks_per_point * height * width))
         step = min(self.points_per_batch, fitting)
         found: list[MaskCandidate] = []
         limit = PACKED_LIMIT
@@ -222,20 +226,25 @@ class ZimAutomaticMaskGenerator:
         threshold = float(getattr(getattr(self.predictor, "model", None), "mask_threshold", 0.0))
         offset = self.stability_score_offset * self.calibration.stability_scale
         x, y = crop.box[:2]
-        for (row, column), logits in zip(answers.places.tolist(), answers.logits, strict=True):
+        for index, (row, column) in enumerate(answers.places.tolist()):
             quality = float(answers.qualities[row, column])
-            stability = stability_score(logits, threshold, offset)
+            window = answers.window(index, threshold - abs(offset))
+            stability = stability_score(window.logits, threshold, offset)
             if self.stability_score_thresh > 0 and not stability >= self.stability_score_thresh:
                 continue
-            answer = logits.float().cpu().numpy()
+            answer = window.logits.float().cpu().numpy()
             mask = answer > threshold
-            x1, y1, x2, y2 = box_of(mask) or (0, 0, 0, 0)
-            box = (x1 + x, y1 + y, x2 + x, y2 + y)
+            inside = box_of(mask)
+            left, top = window.x + x, window.y + y
+            if inside is None:  # as in SAM, the box of an empty mask is the crop's first pixel
+                answer, mask, inside, left, top = NOTHING, NOTHING > 0, (0, 0, 0, 0), x, y
+            x1, y1, x2, y2 = inside
+            box = (x1 + left, y1 + top, x2 + left, y2 + top)
             if is_near_crop_edge(box, crop.box, hw):
                 continue
             yield MaskCandidate(
                 rle=encode_window(mask[y1 : y2 + 1, x1 : x2 + 1], x=box[0], y=box[1], hw=hw),
-                alpha=pack_logits(answer, (x1, y1, x2, y2), (x, y)),
+                alpha=pack_logits(answer, (x1, y1, x2, y2), (left, top)),
                 box=box,
                 quality=quality,
                 stability=stability,
@@ -305,9 +314,7 @@ def ask_points(
     return _above(logits, qualities, least_quality)
 
 
-def _ask_one_by_one(
-    predictor: Predictor, points: NDArray[np.float64], multimask_output: bool
-) -> tuple[Tensor, Tensor]:
+def _ask_one_by_one(predictor: Predictor, points: NDArray[np.float64], multimask_output: bool) -> tuple[Tensor, Tensor]:
     """(B, C, H, W) logits and (B, C) qualities of a predictor that knows arrays only."""
     answers = [
         predictor.predict(
@@ -327,7 +334,7 @@ def _ask_one_by_one(
 def _above(logits: Tensor, qualities: Tensor, least_quality: float) -> Promising:
     """Of (B, C, H, W) logits those of a higher quality."""
     places = torch.nonzero(qualities > least_quality)
-    return Promising(places, logits[places[:, 0], places[:, 1]], qualities)
+    return Promising(places, qualities, logits[places[:, 0], places[:, 1]])
 
 
 def stability_score(logits: Tensor, threshold: float, offset: float) -> float:
@@ -355,9 +362,7 @@ class _Counter:
             self._progress(self.done, self.total)
 
 
-def _without_duplicates(
-    candidates: list[MaskCandidate], scores: list[float], threshold: float
-) -> list[MaskCandidate]:
+def _without_duplicates(candidates: list[MaskCandidate], scores: list[float], threshold: float) -> list[MaskCandidate]:
     boxes = torch.tensor([candidate.box for candidate in candidates], dtype=torch.float32).reshape(-1, 4)
     kept = nms(boxes, torch.tensor(scores, dtype=torch.float32), threshold)
     return [candidates[index] for index in kept.tolist()]

@@ -1,7 +1,7 @@
 """The one way from checked prompts to an answer, shared by every method of the predictor."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,23 +10,12 @@ from torch import Tensor
 
 from zim.checks import PromptTensors
 from zim.features import PredictorFeatures
+from zim.logit_windows import Frames, Promising
 from zim.modeling.zim import Zim
 
 Output = Literal["alpha", "mask"]
 Answer = Literal["alpha", "mask", "logits"]
 Triple = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]
-
-
-class Promising(NamedTuple):
-    """The K answers to B prompts that are worth having.
-
-    places: (K, 2) int64, prompt and answer of each. logits: (K, H, W) of the original frame. qualities: (B, C) float32
-    of all answers.
-    """
-
-    places: Tensor
-    logits: Tensor
-    qualities: Tensor
 
 
 DECODE_CHUNK = 16
@@ -68,16 +57,16 @@ def decode_promising(
     multimask_output: bool,
     chunk_size: int = DECODE_CHUNK,
 ) -> Promising:
-    """Decode B prompts, and bring only answers of a higher quality than `least_quality` to the original frame."""
+    """Decode B prompts, and keep only answers of a higher quality than `least_quality`."""
     places, logits, qualities = [], [], []
     for start in range(0, prompts.batch_size, chunk_size):
         native, quality = _native(model, features, prompts.rows(start, start + chunk_size), multimask_output)
         chosen = torch.nonzero(quality.float() > least_quality)
-        kept = native[chosen[:, 0], chosen[:, 1]][:, None].float()  # (k, 1, S/2, S/2)
         places.append(chosen + torch.tensor([start, 0], device=chosen.device))
-        logits.append(model.postprocess_masks(kept, features.input_size, features.original_size)[:, 0])
+        logits.append(native[chosen[:, 0], chosen[:, 1]].float())  # (k, S/2, S/2)
         qualities.append(quality.float())
-    return Promising(torch.cat(places), torch.cat(logits), torch.cat(qualities))
+    frames = Frames(model.image_encoder.img_size, features.input_size, features.original_size)
+    return Promising(torch.cat(places), torch.cat(qualities), torch.cat(logits), frames)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from zim.crops import Box
@@ -11,7 +12,6 @@ from zim.crops import Box
 MARGIN_SHARE = 0.25
 MARGIN_PIXELS = 16
 LEVEL = 1  # fast; mattes are mostly flat
-LEAST_LOGIT = float(np.log(0.5 / 254.5))  # below, the alpha rounds to 0
 
 
 class PackedAlpha(NamedTuple):
@@ -59,7 +59,5 @@ def pack_logits(logits: NDArray[np.float32], mask_box: Box, offset_xy: tuple[int
     margin = max(MARGIN_PIXELS, round(MARGIN_SHARE * max(x2 - x1 + 1, y2 - y1 + 1)))
     left, top = max(x1 - margin, 0), max(y1 - margin, 0)
     window = logits[top : y2 + margin + 1, left : x2 + margin + 1]
-    alpha = np.zeros(window.shape, dtype=np.uint8)
-    seen = window > LEAST_LOGIT
-    alpha[seen] = (255 / (1 + np.exp(-window[seen])) + 0.5).astype(np.uint8)
+    alpha = torch.sigmoid(torch.from_numpy(window)).mul_(255).add_(0.5).to(torch.uint8).numpy()
     return pack(alpha, left + offset_xy[0], top + offset_xy[1])

@@ -22,7 +22,6 @@ from zim.decoding import (
     DECODE_CHUNK,
     Answer,
     Output,
-    Promising,
     Triple,
     decode,
     decode_promising,
@@ -33,6 +32,7 @@ from zim.embedding_store import image_sha256, load_features, model_sha256, save_
 from zim.errors import ConfigError, ImageError, ImageNotSetError, PromptError
 from zim.features import ImageState, PredictorFeatures
 from zim.image_conversion import to_rgb
+from zim.logit_windows import Promising
 from zim.modeling.features import ImageFeatures
 from zim.modeling.zim import Zim
 from zim.prompts import Prompt
@@ -234,9 +234,10 @@ class ZimPredictor(ImageState):
         least_quality: float,
         chunk_size: int = DECODE_CHUNK,
     ) -> Promising:
-        """As `predict_torch` with logits, but only of answers whose predicted quality is above `least_quality`.
+        """As `predict_torch`, but only answers whose predicted quality is above `least_quality`, not yet resized.
 
-        Most answers to a grid of points are of no use; not resizing them saves time and memory.
+        Most answers to a grid of points are of no use, and the others fill a small part of a large photo:
+        `Promising.window` resizes that part of one of them.
 
         Raises:
             ImageNotSetError: there is no image.
