@@ -100,7 +100,7 @@ def many_prompts_case(predictors: Mapping[str, Predictor], image: NDArray[np.uin
 def whole_image_case(predictors: Mapping[str, Predictor], image: NDArray[np.uint8], points_per_side: int) -> Case:
     """Everything in the image by a grid of points: `segment_anything`'s own generator for its own model, ours else."""
     name = f"whole image, {points_per_side} x {points_per_side} points"
-    return Case(name, {n: partial(_generator(p, points_per_side), image) for n, p in predictors.items()})
+    return Case(name, {n: partial(_generator(p, points_per_side), image) for n, p in predictors.items()}, long=True)
 
 
 def boxes_of(image: NDArray[np.uint8], count: int) -> NDArray[np.float32]:

@@ -25,10 +25,15 @@ class Timing(NamedTuple):
 
 
 class Case(NamedTuple):
-    """The same work, done by several. calls: contestant -> its call; the first is what the others are compared to."""
+    """The same work, done by several.
+
+    calls: contestant -> its call; the first is what the others are compared to. long: minutes, beside which what a first
+    call does more does not count.
+    """
 
     name: str
     calls: Mapping[str, Callable[[], object]]
+    long: bool = False
 
 
 class CaseTimes(NamedTuple):
@@ -40,7 +45,7 @@ class CaseTimes(NamedTuple):
 
 
 def time_case(case: Case, *, repeats: int, progress: bool = False) -> CaseTimes:
-    """Run all contestants once to warm up, then `repeats` turns of all of them.
+    """Run all contestants once to warm up (not those of long cases), then `repeats` turns of all of them.
 
     The ratio is taken turn by turn, of runs that followed each other, and its median over the turns is reported.
 
@@ -50,12 +55,14 @@ def time_case(case: Case, *, repeats: int, progress: bool = False) -> CaseTimes:
     if repeats < 1:
         raise ValueError(f"repeats: expected a number >= 1, got {repeats}")
     seconds: dict[str, list[float]] = {name: [] for name in case.calls}
-    with tqdm(total=(repeats + 1) * len(seconds), desc=case.name, disable=not progress, leave=False) as bar:
-        for turn in range(repeats + 1):
+    warm_ups = 0 if case.long else 1
+    turns = warm_ups + repeats
+    with tqdm(total=turns * len(seconds), desc=case.name, disable=not progress, leave=False) as bar:
+        for turn in range(turns):
             for name, call in case.calls.items():
                 _, took = timed(call)
                 bar.update()
-                if turn:
+                if turn >= warm_ups:
                     seconds[name].append(took)
     reference = seconds[next(iter(case.calls))]
     return CaseTimes(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_contestants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.timings["one"].spread == pytest.approx((1.5**7 - 1.5**3) / 1.5**5)
     with pytest.raises(ValueError, match="repeats: expected"):
         time_case(Case("c", calls), repeats=0)
+
+
+def test_long_cases_are_not_warmed_up() -> None:
+    ran: list[str] = []
+    calls = {name: partial(ran.append, name) for name in ("one", "other")}
+    assert len(time_case(Case("c", calls, long=True), repeats=2).timings["one"].seconds) == 2
+    assert ran == ["one", "other"] * 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the resident size is read from /proc")
