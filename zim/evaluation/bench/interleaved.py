@@ -27,8 +27,8 @@ class Timing(NamedTuple):
 class Case(NamedTuple):
     """The same work, done by several.
 
-    calls: contestant -> its call; the first is what the others are compared to. long: minutes, beside which what a first
-    call does more does not count.
+    calls: contestant -> its call; the first is what the others are compared to. long: minutes, beside which what a
+    first call does more does not count.
     """
 
     name: str
