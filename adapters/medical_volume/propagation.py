@@ -111,7 +111,7 @@ def follow(
     step = 1 if last >= start else -1
     source = "up" if step > 0 else "down"
     answers: dict[int, SliceAnswer] = {}
-    before, empty = seed, 0
+    before, empty, doubted = seed, 0, False
     if not (seed > SOLID).any():
         return Run(answers=answers, reason="empty")
     for index in range(start + step, last + step, step):
@@ -123,12 +123,16 @@ def follow(
             if empty >= settings.stop_after:
                 return Run(answers=_without_tail(answers), reason="empty")
             continue
+        likeness = appearance.likeness(values(index), alpha)
+        doubtful = abs(1 - likeness) > 1 - settings.sure_likeness
         jump = _jump(solid, before > SOLID, settings)
-        if jump is None and appearance.likeness(values(index), alpha) < settings.min_likeness:
+        if jump is None and (likeness < settings.min_likeness or (doubtful and doubted)):
             jump = "likeness"
         if jump is not None:
             return Run(answers=_without_tail(answers), reason=jump)
-        appearance.follow(values(index), alpha)
+        if not doubtful:
+            appearance.follow(values(index), alpha)
+        doubted = doubtful
         answers[index] = SliceAnswer(alpha, confidence(alpha, before), source)
         before, empty = alpha, 0
     return Run(answers=_without_tail(answers), reason="end")

@@ -24,7 +24,9 @@ class Settings:
     points: interior points of the slice before that are given along with its box. feed_mask: give its alpha too.
     stop_after: a direction ends after so many empty slices, and after a jump: area more than `max_growth` times that of
         the slice before, overlap with it (both grown by a voxel) below `min_overlap`, or values nearer to the
-        surroundings' than to the object's (below `min_likeness` of the way).
+        surroundings' than to the object's (below `min_likeness` of the way), or in two slices one after the other not
+        clearly the object's (farther from them than `1 - sure_likeness` of the way, on either side): the last slice of
+        an object is part surroundings, what touches it beyond its end goes on.
     min_island, min_hole: pieces and holes of fewer millilitres are removed and filled; 0 leaves them alone.
     largest_only: keep the largest piece of every label.
     """
@@ -41,6 +43,7 @@ class Settings:
     max_growth: float = 2.0
     min_overlap: float = 0.1
     min_likeness: float = 0.35
+    sure_likeness: float = 0.65
     min_island: float = 0.0
     min_hole: float = 0.0
     largest_only: bool = False
@@ -61,6 +64,6 @@ class Settings:
                 raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)!r}")
         if not self.max_growth > 1:
             raise ConfigError(f"max_growth: expected more than 1, got {self.max_growth!r}")
-        for name in ("min_overlap", "min_likeness"):
+        for name in ("min_overlap", "min_likeness", "sure_likeness"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected a number in [0, 1), got {getattr(self, name)!r}")

@@ -10,7 +10,7 @@ from adapters.medical_volume.geometry import Geometry
 from adapters.medical_volume.nifti import template_for
 from adapters.medical_volume.prompts import BoxPrompt, PointPrompt
 from adapters.medical_volume.scenes import VolumeScene, volume_scene
-from adapters.medical_volume.segmentation import Segmenter, label_map
+from adapters.medical_volume.segmentation import SegmentedObject, Segmenter, label_map
 from adapters.medical_volume.settings import Settings
 from adapters.medical_volume.slicing import view_of
 from adapters.medical_volume.volume import Volume
@@ -181,6 +181,34 @@ def test_other_values_are_another_object(grey_predictor: Any) -> None:
     settings = replace(WHOLE, window="60,150")  # all above 105 is bright
     found = Segmenter(predictor=grey_predictor, volume=volume, settings=settings).segment("body", [slice_box(body, 8)])
     assert found.ends["up"] == "likeness" and extent(found.alpha)[1] == 14
+
+
+@pytest.mark.parametrize(("behind", "last"), [(500.0, 15), (1500.0, 15), (900.0, 29)], ids=["darker", "brighter", "same"])
+def test_what_touches_the_end_is_left_after_a_slice_in_doubt(grey_predictor: Any, behind: float, last: int) -> None:
+    """The last slice of an object is part surroundings, so one slice of other values is kept; a second one is not."""
+    x, y, z = np.mgrid[:40, :40, :30]
+    tube = np.hypot(x - 20, y - 20) < 8
+    noise = np.random.default_rng(0).normal(0, 1, tube.shape)
+    voxels = (100 + tube * np.where(z < 15, 800, behind - 100) + noise).astype(np.float32)
+    found = _followed(grey_predictor, voxels, tube, start=8)
+    assert extent(found.alpha) == (0, last)
+    assert found.ends["up"] == ("end" if last == 29 else "likeness")
+
+
+def test_values_may_change_slowly(grey_predictor: Any) -> None:
+    """As under a bias field: the far end is as dark as what would be another object right away."""
+    x, y, z = np.mgrid[:40, :40, :60]
+    tube = np.hypot(x - 20, y - 20) < 8
+    noise = np.random.default_rng(0).normal(0, 1, tube.shape)
+    voxels = (100 + tube * (900 - 10.0 * z) + noise).astype(np.float32)
+    assert extent(_followed(grey_predictor, voxels, tube, start=4).alpha) == (0, 59)
+
+
+def _followed(predictor: Any, voxels: np.ndarray, truth: np.ndarray, *, start: int) -> SegmentedObject:
+    geometry = Geometry.of(voxels.shape, np.eye(4))
+    volume = Volume(voxels=voxels, geometry=geometry, template=template_for(geometry))
+    settings = replace(WHOLE, window="60,150")  # all above 105 is bright
+    return Segmenter(predictor=predictor, volume=volume, settings=settings).segment("tube", [slice_box(truth, start)])
 
 
 def test_label_map_is_argmax_with_background() -> None:
