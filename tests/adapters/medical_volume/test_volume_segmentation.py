@@ -183,7 +183,9 @@ def test_other_values_are_another_object(grey_predictor: Any) -> None:
     assert found.ends["up"] == "likeness" and extent(found.alpha)[1] == 14
 
 
-@pytest.mark.parametrize(("behind", "last"), [(500.0, 15), (1500.0, 15), (900.0, 29)], ids=["darker", "brighter", "same"])
+@pytest.mark.parametrize(
+    ("behind", "last"), [(500.0, 15), (1500.0, 15), (900.0, 29)], ids=["darker", "brighter", "same"]
+)
 def test_what_touches_the_end_is_left_after_a_slice_in_doubt(grey_predictor: Any, behind: float, last: int) -> None:
     """The last slice of an object is part surroundings, so one slice of other values is kept; a second one is not."""
     x, y, z = np.mgrid[:40, :40, :30]
