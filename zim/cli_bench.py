@@ -44,7 +44,7 @@ def bench(
     """
     with reported(debug, MISUSED, (ConfigError, ValueError)):
         from zim.devices import resolve_device
-        from zim.evaluation.bench.peak_memory import WARM_UP
+        from zim.evaluation.bench.peak_memory import QUARTERS, WARM_UP
         from zim.evaluation.bench.run import BenchConfig
         from zim.evaluation.machine import use_threads
 
@@ -56,8 +56,9 @@ def bench(
             dtype=dtype,
         )
         names = [name.strip() for name in models.split(",") if name.strip()]
-        if growth_images and growth_images <= WARM_UP:
-            raise ConfigError(f"--growth-images: expected 0 or more than {WARM_UP}, got {growth_images}")
+        least = QUARTERS * (WARM_UP + 1)
+        if growth_images and growth_images < least:
+            raise ConfigError(f"--growth-images: expected 0 or at least {least}, got {growth_images}")
         needs_predictors = config.needs_predictors or growth_images > 0
         if needs_predictors and (not names or len(set(names)) < len(names)):
             raise ConfigError(f"--models: expected distinct names, got {models!r}")

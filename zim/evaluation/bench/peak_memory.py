@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from zim.protocol import Predictor
 
 WARM_UP = 10
 """Images that fill the caches before growth is looked at."""
+
+QUARTERS = 4
 
 _EVERY_SECONDS = 0.003
 _STATUS = Path("/proc/self/status")
@@ -76,7 +79,7 @@ def resident_bytes() -> int:
 
 
 class Growth(NamedTuple):
-    """Resident bytes after the first images and after all of them."""
+    """Resident bytes (medians) among the first and among the last quarter of the images."""
 
     early: int
     late: int
@@ -88,28 +91,31 @@ class Growth(NamedTuple):
 
 
 def photos_of_all_sizes(count: int) -> Iterator[NDArray[np.uint8]]:
-    """`count` synthetic photos, (H, W, 3) uint8, of 300 to 1600 pixels a side; the same in every run."""
-    rng = np.random.default_rng(0)
-    for seed in range(count):
-        height, width = rng.integers(300, 1600, 2)
-        yield synthetic_photo(int(height), int(width), seed=seed)
+    """`count` synthetic photos, (H, W, 3) uint8, of 300 to 1600 pixels a side; the same in every run, and in every
+    quarter of it."""
+    sizes = np.random.default_rng(0).integers(300, 1600, (max(1, count // QUARTERS), 2))
+    for number in range(count):
+        height, width = sizes[number % len(sizes)]
+        yield synthetic_photo(int(height), int(width), seed=number % len(sizes))
 
 
 def growth_over_images(predictor: Predictor, images: Iterable[NDArray[np.uint8]], *, warm_up: int = WARM_UP) -> Growth:
-    """Resident size while many (H, W, 3) uint8 images get one box prompt each; the first `warm_up` fill the caches.
+    """Resident size while many (H, W, 3) uint8 images get one box prompt each.
+
+    What is resident goes up and down with the size of the images and with what the system takes back, so the medians of
+    the first and of the last quarter are compared, each without its first `warm_up` images.
 
     Raises:
-        ValueError: no more images than `warm_up`.
+        ValueError: no more images than `QUARTERS * warm_up`.
     """
-    early, count = 0, 0
-    for count, image in enumerate(images, 1):
+    resident = []
+    for image in images:
         predictor.set_image(image)
         height, width = image.shape[:2]
         predict_alpha(predictor, box=np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32))
-        if count == warm_up:
-            gc.collect()
-            early = resident_bytes()
-    if count <= warm_up:
-        raise ValueError(f"images: expected more than the {warm_up} of the warm-up, got {count}")
-    gc.collect()
-    return Growth(early, resident_bytes())
+        resident.append(resident_bytes())
+    quarter = len(resident) // QUARTERS
+    if quarter <= warm_up:
+        raise ValueError(f"images: expected at least {QUARTERS * (warm_up + 1)}, got {len(resident)}")
+    last = (QUARTERS - 1) * quarter
+    return Growth(int(median(resident[warm_up:quarter])), int(median(resident[last + warm_up : last + quarter])))
