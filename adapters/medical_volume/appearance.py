@@ -7,22 +7,29 @@ from numpy.typing import NDArray
 MIN_CONTRAST = 1.0
 """Object and surroundings must differ by this many deviations of the object before their values count."""
 
+CLEAR_CONTRAST = 3.0
+"""From so many on, values tell an object from what looks a little like it."""
+
 _RING = 3
 _UPDATE = 0.2
 
 
 class Appearance:
-    """Typical values of an object and of a ring of voxels around it, following slow changes from slice to slice."""
+    """Typical values of an object and of a ring of voxels around it, following slow changes from slice to slice.
+
+    decides: whether their difference counts at all. clear: whether it is large.
+    """
 
     def __init__(self, values: NDArray[np.floating], alpha: NDArray[np.float32]) -> None:
         """values, alpha: (rows, columns) of a slice that is trusted."""
         inside, ring = values[alpha > 0.5], values[_ring(alpha)]
-        self.decides = bool(len(inside) and len(ring))
+        self.decides, self.clear = bool(len(inside) and len(ring)), False
         self._object = float(np.median(inside)) if self.decides else 0.0
         self._around = float(np.median(ring)) if self.decides else 0.0
         if self.decides:
-            spread = 1.4826 * float(np.median(np.abs(inside - self._object)))
-            self.decides = abs(self._object - self._around) > MIN_CONTRAST * max(spread, 1e-6)
+            spread = max(1.4826 * float(np.median(np.abs(inside - self._object))), 1e-6)
+            contrast = abs(self._object - self._around) / spread
+            self.decides, self.clear = contrast > MIN_CONTRAST, contrast > CLEAR_CONTRAST
 
     def likeness(self, values: NDArray[np.floating], alpha: NDArray[np.float32]) -> float:
         """1 where a slice's object has the object's values, 0 where it has the surroundings'; 1 where that cannot be

@@ -124,7 +124,7 @@ def follow(
                 return Run(answers=_without_tail(answers), reason="empty")
             continue
         likeness = appearance.likeness(values(index), alpha)
-        doubtful = abs(1 - likeness) > 1 - settings.sure_likeness
+        doubtful = appearance.clear and abs(1 - likeness) > 1 - settings.sure_likeness
         jump = _jump(solid, before > SOLID, settings)
         if jump is None and (likeness < settings.min_likeness or (doubtful and doubted)):
             jump = "likeness"

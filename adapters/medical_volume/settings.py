@@ -24,9 +24,10 @@ class Settings:
     points: interior points of the slice before that are given along with its box. feed_mask: give its alpha too.
     stop_after: a direction ends after so many empty slices, and after a jump: area more than `max_growth` times that of
         the slice before, overlap with it (both grown by a voxel) below `min_overlap`, or values nearer to the
-        surroundings' than to the object's (below `min_likeness` of the way), or in two slices one after the other not
-        clearly the object's (farther from them than `1 - sure_likeness` of the way, on either side): the last slice of
-        an object is part surroundings, what touches it beyond its end goes on.
+        surroundings' than to the object's (below `min_likeness` of the way), or, where the
+        object stands out clearly (`appearance.CLEAR_CONTRAST`), in two slices one after the other not quite the
+        object's (farther from them than `1 - sure_likeness` of the way, on either side): the last slice of an object is
+        part surroundings, what touches it beyond its end goes on.
     min_island, min_hole: pieces and holes of fewer millilitres are removed and filled; 0 leaves them alone.
     largest_only: keep the largest piece of every label.
     """

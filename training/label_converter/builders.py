@@ -4,6 +4,7 @@ from .backbone import Backbone, TinyBackbone
 from .config import ConverterConfig
 from .hiera_backbone import HieraBackbone
 from .matting import MaskGuidedMatting
+from .zim_backbone import ZimBackbone
 
 
 def build_backbone(config: ConverterConfig) -> Backbone:
@@ -14,6 +15,8 @@ def build_backbone(config: ConverterConfig) -> Backbone:
     """
     if config.backbone == "tiny":
         return TinyBackbone(config.widths, depths=config.depths, stem=config.detail_widths[1])
+    if config.backbone == "zim":
+        return ZimBackbone(side=config.side, s32=config.widths[3])
     return HieraBackbone(embed_dim=config.widths[0], depths=config.depths, heads=config.heads, side=config.side)
 
 

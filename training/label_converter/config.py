@@ -6,20 +6,24 @@ from typing import Any, Literal
 
 from zim.errors import ConfigError
 
+from .zim_backbone import zim_widths
+
 ARCHITECTURE = "label_converter"
 
-BackboneName = Literal["tiny", "hiera"]
-PresetName = Literal["tiny", "hiera_base_plus", "test"]
+BackboneName = Literal["tiny", "hiera", "zim"]
+PresetName = Literal["tiny", "hiera_base_plus", "zim", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConverterConfig:
     """The shape of a converter.
 
-    backbone: "tiny", convolutions of this project, or "hiera", transformers' `HieraModel`.
-    side: of the crops at inference, in pixels; a multiple of 32. Hiera is bound to it, "tiny" takes others too.
-    widths: the backbone's channels at strides 4, 8, 16 and 32; Hiera doubles them from stage to stage.
-    depths: blocks of each of these stages. heads: attention heads of Hiera's first stage, doubled likewise.
+    backbone: "tiny", convolutions of this project; "hiera", transformers' `HieraModel`; "zim", the encoder of zim_tiny.
+    side: of the crops at inference, in pixels; a multiple of 32. Hiera is bound to it, the others take any.
+    widths: the backbone's channels at strides 4, 8, 16 and 32; Hiera doubles them from stage to stage, and those of
+        "zim" are given but for the last.
+    depths: blocks of each of these stages. heads: attention heads of Hiera's first stage, doubled likewise. "zim" has
+        its own of both.
     detail_widths: channels of the light convolutions on image and label at strides 1 and 2.
     decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1.
     guidance_radii: by how much the uncertain region of the stride-8 alpha, and that of the stride-4 alpha, is dilated
@@ -37,8 +41,8 @@ class ConverterConfig:
     guidance_radii: tuple[float, float] = (0.03, 0.015)
 
     def __post_init__(self) -> None:
-        if self.backbone not in ("tiny", "hiera"):
-            raise ConfigError(f"backbone: expected tiny or hiera, got {self.backbone!r}")
+        if self.backbone not in ("tiny", "hiera", "zim"):
+            raise ConfigError(f"backbone: expected tiny, hiera or zim, got {self.backbone!r}")
         if self.side < 32 or self.side % 32:
             raise ConfigError(f"side: expected a positive multiple of 32, got {self.side}")
         lengths = {"widths": 4, "depths": 4, "detail_widths": 2, "decoder_widths": 5}
@@ -50,6 +54,8 @@ class ConverterConfig:
             raise ConfigError(f"guidance_radii: expected two numbers in [0, 0.5], got {self.guidance_radii}")
         if self.backbone == "hiera" and tuple(self.widths) != tuple(self.widths[0] * 2**i for i in range(4)):
             raise ConfigError(f"widths: expected each twice the one before for hiera, got {self.widths}")
+        if self.backbone == "zim" and tuple(self.widths) != zim_widths(self.widths[3]):
+            raise ConfigError(f"widths: expected {zim_widths(self.widths[3])} for zim, got {self.widths}")
 
     def to_dict(self) -> dict[str, Any]:
         """What a checkpoint's metadata holds."""
@@ -87,7 +93,21 @@ HIERA_BASE_PLUS = ConverterConfig(
 )
 """The paper's backbone: Hiera-base-plus (embed 112, heads 2, stages 2, 3, 16, 3). The decoder's widths are ours."""
 
+ZIM = ConverterConfig(
+    backbone="zim",
+    side=256,
+    widths=zim_widths(192),
+    detail_widths=(12, 24),
+    decoder_widths=(96, 64, 48, 32, 16),
+)
+"""The encoder of zim_tiny, which has learned from photographs, under a wider decoder: 3.6 M parameters."""
+
 TEST = ConverterConfig(side=64, widths=(8, 8, 12, 12), detail_widths=(4, 6), decoder_widths=(12, 8, 8, 6, 4))
 """For tests: milliseconds at 64 px."""
 
-PRESETS: Mapping[PresetName, ConverterConfig] = {"tiny": TINY, "hiera_base_plus": HIERA_BASE_PLUS, "test": TEST}
+PRESETS: Mapping[PresetName, ConverterConfig] = {
+    "tiny": TINY,
+    "hiera_base_plus": HIERA_BASE_PLUS,
+    "zim": ZIM,
+    "test": TEST,
+}

@@ -15,8 +15,8 @@ import torch
 from zim.errors import ConfigError, ZimError
 from zim.files import write_json_atomic
 
-from .backbone import TinyBackbone
 from .converter import MattingConverter, load_converter
+from .hiera_backbone import HieraBackbone
 from .measure import as_json, measure, table
 from .shipped import SHIPPED, converter_weights
 
@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, nargs="+", default=[Path(SHIPPED)], help=models)
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="fine/ and coarse/ pairs")
     parser.add_argument("--limit", type=int, metavar="N", help="pairs of each kind (default: all)")
-    parser.add_argument("--side", type=int, metavar="PX", help="of the crops, where the backbone takes any (tiny)")
+    parser.add_argument("--side", type=int, metavar="PX", help="of the crops, where the backbone takes any (tiny, zim)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write samples of the first model here (PNG)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -68,8 +68,8 @@ def at_side(converter: object, side: int) -> MattingConverter:
     """
     if side < 32 or side % 32:
         raise ConfigError(f"side: expected a positive multiple of 32, got {side}")
-    if not isinstance(converter, MattingConverter) or not isinstance(converter.model.backbone, TinyBackbone):
-        raise ConfigError("side: expected a converter with the tiny backbone, which alone takes any side")
+    if not isinstance(converter, MattingConverter) or isinstance(converter.model.backbone, HieraBackbone):
+        raise ConfigError("side: expected a converter with a backbone that takes any side, tiny or zim")
     return MattingConverter(converter.model, side=side, fingerprint=converter.fingerprint, device=converter.device)
 
 

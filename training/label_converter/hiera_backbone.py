@@ -9,21 +9,7 @@ from torch import Tensor, nn
 
 from zim.errors import CheckpointError, MissingDependencyError
 
-
-class GuidedProjection(nn.Module):
-    """Patch embedding of the image plus one of the label, zero at first: Hiera starts as if there were no label."""
-
-    def __init__(self, image: nn.Conv2d) -> None:
-        super().__init__()
-        self.image = image
-        shape: dict[str, Any] = {"stride": image.stride, "padding": image.padding}
-        self.label = nn.Conv2d(1, image.out_channels, image.kernel_size[0], bias=False, **shape)
-        nn.init.zeros_(self.label.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 4, H, W), the label last -> (N, C, H/4, W/4)."""
-        embedded: Tensor = self.image(x[:, :3]) + self.label(x[:, 3:])
-        return embedded
+from .layers import GuidedProjection
 
 
 class HieraBackbone(nn.Module):

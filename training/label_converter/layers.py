@@ -1,5 +1,7 @@
 """Convolution blocks of the converter."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,6 +13,22 @@ def convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) 
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+class GuidedProjection(nn.Module):
+    """A trained convolution of the image plus one of the label, zero at first: it starts as if there were no label."""
+
+    def __init__(self, image: nn.Conv2d) -> None:
+        super().__init__()
+        self.image = image
+        shape: dict[str, Any] = {"stride": image.stride, "padding": image.padding}
+        self.label = nn.Conv2d(1, image.out_channels, image.kernel_size[0], bias=False, **shape)
+        nn.init.zeros_(self.label.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 4, H, W), the label last -> what the convolution of the image makes, (N, C, h, w)."""
+        embedded: Tensor = self.image(x[:, :3]) + self.label(x[:, 3:])
+        return embedded
 
 
 class Residual(nn.Module):

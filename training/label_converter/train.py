@@ -30,10 +30,12 @@ from ..trainer import Trainer
 from .batches import ConverterBatches, MixConfig
 from .builders import build_matting
 from .hiera_backbone import HieraBackbone
+from .loss import LOSSES
 from .matting import MaskGuidedMatting
 from .pairs import HardScenePairs, MattePairs, MixedPairs, PairSource, ScenePairs, SegmentPairs
 from .presets import PRESETS, Preset
 from .task import ConverterTask
+from .zim_backbone import ZimBackbone, zim_weights
 
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -42,7 +44,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
     options.add_argument("--preset", choices=sorted(PRESETS), default="tiny_cpu")
     options.add_argument("--init", type=Path, help="start from these weights (safetensors)")
-    options.add_argument("--backbone-weights", help="Hiera's weights: a folder, or a name on the Hugging Face hub")
+    backbones = "Hiera's: a folder or a name on the Hugging Face hub; zim's: zim_tiny or a file"
+    options.add_argument("--backbone-weights", help=backbones)
     options.add_argument("--photos", type=Path, nargs="+", default=[], help="photographs for the scenes' textures")
     options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
     options.add_argument(
@@ -53,6 +56,7 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     )
     options.add_argument("--matte-share", type=float, default=0.7, help="of --mattes beside scenes (default 0.7)")
     options.add_argument("--stl-set-share", type=float, default=0.5, help="of --stl beside hard scene objects (0.5)")
+    options.add_argument("--loss", choices=sorted(LOSSES), help="instead of the preset's; see label_converter/loss.py")
     options.add_argument("--stl-share", type=float, help="of STL samples in all (default 0.25)")
     options.add_argument("--no-sga", action="store_true", help="cut nothing out of labels and mattes")
     options.add_argument("--no-stl", action="store_true", help="no sample whose target is its label")
@@ -67,6 +71,12 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="forward passes in bfloat16")
     options.add_argument("--steps", type=int, nargs="+", help="steps of each stage instead of the preset's")
     return options
+
+
+def chosen_preset(options: argparse.Namespace) -> Preset:
+    """The preset, with another loss where the command line names one."""
+    preset = PRESETS[options.preset]
+    return preset if options.loss is None else preset._replace(loss=LOSSES[options.loss])
 
 
 def run_config(options: argparse.Namespace, preset: Preset) -> TrainConfig:
@@ -154,13 +164,13 @@ def initialise(model: MaskGuidedMatting, options: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError: the weights are missing or of another model.
-        ConfigError: `--backbone-weights` without Hiera.
+        ConfigError: `--backbone-weights` with a backbone that has none.
     """
     if options.init is not None:
         load_into(model, read_checkpoint(options.init).state_dict)
     elif options.backbone_weights is not None:
-        if not isinstance(model.backbone, HieraBackbone):
-            raise ConfigError("--backbone-weights: expected a preset with Hiera, such as paper_hiera")
+        if not isinstance(model.backbone, HieraBackbone | ZimBackbone):
+            raise ConfigError("--backbone-weights: expected a preset with a published backbone: paper_hiera or zim_cpu")
         model.backbone.load_pretrained(options.backbone_weights)
 
 
@@ -178,6 +188,9 @@ def weights_license(options: argparse.Namespace) -> str:
         )
     exported = options.out / "model.safetensors"
     start = exported if exported.is_file() else options.init
+    backbone = PRESETS[options.preset].architecture.backbone
+    if start is None and options.backbone_weights is not None and backbone == "zim":
+        start = zim_weights(options.backbone_weights)
     earlier = OWN_LICENSE if start is None else read_checkpoint(start).metadata.get("license", OWN_LICENSE)
     if stated and RESEARCH_ONLY in earlier and RESEARCH_ONLY not in stated:
         raise ConfigError(f"--data-license: expected {earlier!r}, as {start} has, got {stated!r}")
@@ -205,7 +218,7 @@ def train(options: argparse.Namespace, mix: MixConfig) -> Path:
 
 
 def _trainer(options: argparse.Namespace, mix: MixConfig, world: World, device: torch.device) -> Trainer:
-    preset = PRESETS[options.preset]
+    preset = chosen_preset(options)
     config = run_config(options, preset)
     license_ = weights_license(options)
     if options.threads:

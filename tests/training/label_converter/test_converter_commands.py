@@ -65,7 +65,7 @@ def test_evaluate_and_ablation(run: Path, tmp_path: Path, capsys: pytest.Capture
         (["--mattes", "am2k"], "--data-license"),
         (["--mattes", "nothing=here", "--data-license", "x"], "--mattes: expected NAME=FOLDER"),
         (["--steps", "1"], "--steps: expected 2 numbers"),
-        (["--backbone-weights", "x"], "--backbone-weights: expected a preset with Hiera"),
+        (["--backbone-weights", "x"], "--backbone-weights: expected a preset with a published backbone"),
         (["--init", "missing.safetensors"], "missing.safetensors"),
     ],
 )
