@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zim.evaluation.bench.roofline import count_flops
+from zim.evaluation.bench.roofline import count_work
 from zim.modeling import packed_linear
 from zim.modeling.image_encoder import ViTConfig, build_vit_encoder
 from zim.modeling.packed_linear import PackedLinears, linears_for_inference, plain_linears, without_packing
@@ -83,4 +83,4 @@ def test_weights_that_change_are_seen() -> None:
 def test_operations_are_counted_whoever_does_them() -> None:
     layer, x = nn.Linear(64, 32), torch.randn(16, 64)
     linears = linears_for_inference
-    assert count_flops(lambda: linears()(layer, x)) == 2 * 16 * 64 * 32
+    assert count_work(lambda: linears()(layer, x)).flops == 2 * 16 * 64 * 32

@@ -20,7 +20,7 @@ class CaseResult(NamedTuple):
 
 def text_table(results: Sequence[CaseResult]) -> str:
     """One line for each contestant of each case."""
-    head = ["", "seconds", "spread", "ratio", "extra MiB", "GFLOP", "of peak"]
+    head = ["", "seconds", "spread", "ratio", "extra MiB", "GFLOP", "of peak", "GB"]
     table = [head]
     for result in results:
         table.append([result.times.name, *[""] * (len(head) - 1)])
@@ -35,6 +35,7 @@ def text_table(results: Sequence[CaseResult]) -> str:
                     "-" if memory is None else f"{memory / 2**20:.0f}",
                     "-" if roofline is None else f"{roofline.flops / 1e9:.1f}",
                     "-" if roofline is None else f"{roofline.share(timing.median):.0%}",
+                    "-" if roofline is None or roofline.bytes is None else f"{roofline.bytes / 1e9:.1f}",
                 ]
             )
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
@@ -57,6 +58,7 @@ def json_table(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
                     "ratio_to_first": result.times.ratios[name],
                     "extra_bytes": result.memory.get(name),
                     "flops": result.rooflines[name].flops if name in result.rooflines else None,
+                    "bytes": result.rooflines[name].bytes if name in result.rooflines else None,
                     "peak_flops_per_second": result.rooflines[name].peak if name in result.rooflines else None,
                 }
                 for name, timing in result.times.timings.items()

@@ -1,9 +1,12 @@
-"""Operations of a call against what the machine can do in matrix products."""
+"""Operations of a call against what the machine can do in matrix products, and the bytes that they handle."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from zim.evaluation.machine import timed
@@ -14,10 +17,14 @@ _TRIES = 5
 
 
 class Roofline(NamedTuple):
-    """flops: of products and convolutions, two a multiply-add. peak: measured FLOP a second of a float32 product."""
+    """flops: of products and convolutions, two a multiply-add. peak: measured FLOP a second of a float32 product.
+
+    bytes: of the tensors that operations are given or give back, operation by operation; what stays in a cache counts.
+    """
 
     flops: int
     peak: float
+    bytes: int | None = None
 
     @property
     def least_seconds(self) -> float:
@@ -36,12 +43,35 @@ def measure_peak(device: torch.device) -> float:
     return 2 * _SIDE**3 / best
 
 
-def count_flops(call: Callable[[], object]) -> int:
-    """Operations of matrix products, convolutions and attention in a call of torch code.
+class Work(NamedTuple):
+    """flops and bytes of a call, see `Roofline`."""
+
+    flops: int
+    bytes: int
+
+
+def count_work(call: Callable[[], object]) -> Work:
+    """Operations of matrix products, convolutions and attention in a call of torch code, and bytes of everything.
 
     Without oneDNN's own operations, which the counter does not know; the same products run as PyTorch's.
     """
-    counter = FlopCounterMode(display=False)
-    with counter, without_packing():
+    counter, traffic = FlopCounterMode(display=False), _Traffic()
+    with traffic, counter, without_packing():
         call()
-    return int(counter.get_total_flops())
+    return Work(int(counter.get_total_flops()), traffic.bytes)
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the sizes of what operations are given and give back; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        views = any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
+        if not views:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.bytes += sum({id(one): one.numel() * one.element_size() for one in tensors}.values())
+        return result

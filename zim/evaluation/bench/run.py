@@ -20,7 +20,7 @@ from zim.evaluation.bench.decoders import decoder_case
 from zim.evaluation.bench.interleaved import Case, time_case
 from zim.evaluation.bench.peak_memory import extra_memory
 from zim.evaluation.bench.report import CaseResult
-from zim.evaluation.bench.roofline import Roofline, count_flops, measure_peak
+from zim.evaluation.bench.roofline import Roofline, count_work, measure_peak
 from zim.modeling.config import ZIM_VIT_B
 from zim.protocol import Predictor
 
@@ -77,7 +77,10 @@ def run_bench(
     peak = measure_peak(device)
     for case, counts in _cases(config, predictors, image, device):
         memory = {name: extra_memory(call) for name, call in case.calls.items()}
-        rooflines = {name: Roofline(count_flops(call), peak) for name, call in case.calls.items()} if counts else {}
+        rooflines = {}
+        for name, call in case.calls.items() if counts else ():
+            work = count_work(call)
+            rooflines[name] = Roofline(work.flops, peak, work.bytes)
         times = time_case(case, repeats=config.repeats, progress=progress)
         yield CaseResult(times, memory, rooflines)
 

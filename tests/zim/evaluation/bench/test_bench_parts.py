@@ -19,7 +19,7 @@ from zim.evaluation.bench.decoders import decoder_case
 from zim.evaluation.bench.interleaved import Case, CaseTimes, Timing, time_case
 from zim.evaluation.bench.peak_memory import extra_memory, growth_over_images
 from zim.evaluation.bench.report import CaseResult, json_table, save_plot, text_table
-from zim.evaluation.bench.roofline import Roofline, count_flops
+from zim.evaluation.bench.roofline import Roofline, count_work
 from zim.evaluation.bench.run import BenchConfig
 from zim.modeling.config import ZimConfig
 from zim.modeling.image_encoder import ViTConfig
@@ -67,9 +67,17 @@ def test_extra_memory_is_what_is_allocated() -> None:
 def test_operations_of_a_product_and_of_a_convolution() -> None:
     a, b = torch.zeros(3, 5), torch.zeros(5, 7)
     image, kernel = torch.zeros(1, 2, 8, 8), torch.zeros(4, 2, 3, 3)
-    assert count_flops(lambda: (a @ b, torch.conv2d(image, kernel))) == 2 * 3 * 5 * 7 + 2 * 6 * 6 * 4 * 2 * 9
+    assert count_work(lambda: (a @ b, torch.conv2d(image, kernel))).flops == 2 * 3 * 5 * 7 + 2 * 6 * 6 * 4 * 2 * 9
     roofline = Roofline(flops=10**9, peak=4 * 10**9)
     assert roofline.least_seconds == 0.25 and roofline.share(0.5) == 0.5
+
+
+def test_bytes_of_operations_in_place_and_of_views() -> None:
+    a, b = torch.zeros(3, 5), torch.zeros(5, 7)
+    assert count_work(lambda: a @ b).bytes == 4 * (15 + 35 + 21)
+    assert count_work(lambda: a.view(5, 3).t()[1:]).bytes == 0
+    assert count_work(lambda: a.mul_(2.0)).bytes == 4 * 15  # one tensor, in and out
+    assert count_work(lambda: a.clone()).bytes == 2 * 4 * 15
 
 
 def test_naive_decoder_gives_the_same() -> None:
@@ -139,10 +147,10 @@ def test_tables_and_plot(tmp_path: Path) -> None:
     times = CaseTimes(
         "work", {"sam": Timing((2.0, 4.0, 3.0)), "zim": Timing((1.0, 1.0, 1.0))}, {"sam": 1.0, "zim": 0.4}
     )
-    result = CaseResult(times, {"sam": 3 * 2**20, "zim": None}, {"sam": Roofline(6 * 10**9, 4e9)})
+    result = CaseResult(times, {"sam": 3 * 2**20, "zim": None}, {"sam": Roofline(6 * 10**9, 4e9, 2 * 10**9)})
     lines = text_table([result]).splitlines()
-    assert lines[2].split() == ["sam", "3.000", "67%", "1.00", "3", "6.0", "50%"]
-    assert lines[3].split() == ["zim", "1.000", "0%", "0.40", "-", "-", "-"]
+    assert lines[2].split() == ["sam", "3.000", "67%", "1.00", "3", "6.0", "50%", "2.0"]
+    assert lines[3].split() == ["zim", "1.000", "0%", "0.40", "-", "-", "-", "-"]
     told = json.loads(json.dumps(json_table([result])))
     assert told[0]["contestants"]["zim"]["ratio_to_first"] == 0.4
     save_plot([result], tmp_path / "bars.png")
