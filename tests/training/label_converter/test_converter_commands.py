@@ -74,3 +74,17 @@ def test_wrong_arguments_are_named(
 ) -> None:
     assert train.main(["--preset", "smoke", "--out", str(tmp_path), *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_another_loss_is_part_of_the_run(tmp_path: Path) -> None:
+    command = ["--preset", "smoke", "--steps", "1", "0", "--out", str(tmp_path)]
+    assert train.main([*command, "--loss", "expected"]) == 0
+    stated = json.loads(read_checkpoint(tmp_path / "model.safetensors").metadata["preset"])["loss"]
+    assert (stated["gradient"], stated["cross_entropy"]) == ([1.0, 1.0], [4.0, 4.0])
+    assert train.main(command) == 1  # a run goes on with what it was begun with
+
+
+def test_the_licence_of_a_backbone_is_handed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--preset", "zim_cpu", "--backbone-weights", "zim_tiny", "--out", str(tmp_path)]
+    assert train.main([*command, "--data-license", "Apache-2.0"]) == 1
+    assert "expected 'research-only (data)'" in capsys.readouterr().err

@@ -106,7 +106,7 @@ def growth_over_images(predictor: Predictor, images: Iterable[NDArray[np.uint8]]
     the first and of the last quarter are compared, each without its first `warm_up` images.
 
     Raises:
-        ValueError: no more images than `QUARTERS * warm_up`.
+        ValueError: a quarter of the images is no more than `warm_up`.
     """
     resident = []
     for image in images:
