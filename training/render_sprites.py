@@ -1,6 +1,11 @@
-"""Render a sprite library: `python -m training.render_sprites --out DIR --count 1000 --photos DIR --segments DIR`."""
+"""Render a sprite library: `python -m training.render_sprites --out DIR --count 1000 --photos DIR --segments DIR`.
+
+Mattes that `training.convert_sa1b` made come by `--shards` (photographs with them) and `--objects` (whole objects, cut
+out with them).
+"""
 
 import argparse
+import glob
 import hashlib
 import json
 import multiprocessing
@@ -18,28 +23,31 @@ from tqdm import tqdm
 from zim.errors import ConfigError, DataError, ZimError
 from zim.files import write_json_atomic
 
+from .data.mattes import MatteShards
 from .data.scene_photos import PhotoPool
 from .data.scenes import GENERATOR_VERSION
 from .data.segments import LabelledPhoto, SegmentPool
 from .data.sprites import FAMILIES, FORMAT_VERSION, MANIFEST, SpriteShard, write_photos, write_sprites
 from .data.sprites_codec import CELL
-from .data.sprites_photos import background_photo, build_shard, reduced
-from .data.sprites_render import Sprite, cut_sprite, render_sprite
+from .data.sprites_photos import background_photo, build_shard, reduced, reduced_mattes
+from .data.sprites_render import Sprite, cut_matte, cut_sprite, render_sprite
 
 OWN_LICENSE = "Apache-2.0"
 """Licence of a library without photographs."""
 
 _NOTICE_LENGTH = 2000
+_MATTES_EACH = 3
+"""Most mattes of a photograph that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryConfig:
     """What a library holds.
 
-    count: sprites, `cutouts` of which are cut out of photographs. size: side of a sprite's frame in pixels.
-    backgrounds: pictures without labels; labelled: photographs with labels. photo_side: their long side.
-    fine_share: of the fine family among the procedural sprites. quality: JPEG's scale, of all colours.
-    shard: sprites or photographs to a file.
+    count: sprites, `cutouts` of which are cut out of photographs along labels and `matte_cutouts` with mattes.
+    size: side of a sprite's frame in pixels. backgrounds: pictures without labels; labelled: photographs with labels;
+    matted: photographs with mattes. photo_side: their long side. fine_share: of the fine family among the procedural
+    sprites. quality: JPEG's scale, of all colours. shard: sprites or photographs to a file.
     """
 
     count: int
@@ -47,6 +55,8 @@ class LibraryConfig:
     size: int = 256
     backgrounds: int = 64
     labelled: int = 0
+    matted: int = 0
+    matte_cutouts: int = 0
     photo_side: int = 384
     fine_share: float = 0.65
     quality: int = 85
@@ -54,25 +64,45 @@ class LibraryConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least_of = {"count": 1, "cutouts": 0, "backgrounds": 1, "labelled": 0, "shard": 1, "seed": 0}
+        least_of = {"count": 1, "cutouts": 0, "matte_cutouts": 0, "backgrounds": 1, "labelled": 0, "matted": 0}
+        least_of.update(shard=1, seed=0)
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if self.cutouts >= self.count:
-            raise ConfigError(f"cutouts: expected fewer than count {self.count}, got {self.cutouts}")
+        if self.cutouts + self.matte_cutouts >= self.count:
+            got = self.cutouts + self.matte_cutouts
+            raise ConfigError(f"cutouts, matte_cutouts: expected fewer than count {self.count} together, got {got}")
         for name in ("size", "photo_side"):
             if getattr(self, name) < 64 or getattr(self, name) % CELL:
                 raise ConfigError(f"{name}: expected a multiple of {CELL} from 64 on, got {getattr(self, name)}")
         if not 1 <= self.quality <= 100:
             raise ConfigError(f"quality: expected 1 to 100, got {self.quality}")
 
+    @property
+    def pictures(self) -> int:
+        """Photographs of all kinds."""
+        return self.backgrounds + self.labelled + self.matted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a library is made of; None where there is none.
+
+    photos: textures and backgrounds. segments: labelled photographs. shards: photographs with mattes. objects: those
+    whose mattes are of whole objects, to cut out.
+    """
+
+    photos: PhotoPool | None = None
+    segments: SegmentPool | None = None
+    shards: MatteShards | None = None
+    objects: MatteShards | None = None
+
 
 def render_library(
     out: Path,
     config: LibraryConfig,
+    material: Material,
     *,
-    photos: PhotoPool | None,
-    segments: SegmentPool | None,
     origin: dict[str, Any],
     workers: int = 0,
 ) -> dict[str, Any]:
@@ -83,10 +113,14 @@ def render_library(
 
     Raises:
         DataError: `out` holds a library of other arguments, or a photograph cannot be read.
-        ConfigError: cut-outs or labelled photographs without `segments`.
+        ConfigError: cut-outs or photographs of a kind that `material` lacks.
     """
-    if segments is None and (config.cutouts or config.labelled):
+    if material.segments is None and (config.cutouts or config.labelled):
         raise ConfigError("cutouts, labelled: expected 0 without --segments")
+    if material.shards is None and config.matted:
+        raise ConfigError(f"matted: expected 0 without --shards, got {config.matted}")
+    if material.objects is None and config.matte_cutouts:
+        raise ConfigError(f"matte_cutouts: expected 0 without --objects, got {config.matte_cutouts}")
     recipe = {"format": FORMAT_VERSION, "generator": GENERATOR_VERSION, **origin, **vars(config)}
     recipe = json.loads(json.dumps(recipe))
     path = out / MANIFEST
@@ -98,12 +132,12 @@ def render_library(
         raise DataError(f"sprites: {out} holds shards without a manifest; give another folder")
     write_json_atomic(path, {**recipe, "complete": False})
     sprites = [f"sprites_{k:04d}.npz" for k in range(-(-config.count // config.shard))]
-    total = config.backgrounds + config.labelled
+    total = config.pictures
     pictures = [f"photos_{k:04d}.npz" for k in range(-(-total // config.shard))]
     left = [name for name in (*sprites, *pictures) if not (out / name).exists()]
     done = config.count + total - sum(len(_rows_of(name, config)) for name in left)
     with tqdm(total=config.count + total, initial=done, desc="library", unit="picture") as bar:
-        for name in _in_processes(_Shards(out, config, photos, segments), left, workers):
+        for name in _in_processes(_Shards(out, config, material), left, workers):
             bar.update(len(_rows_of(name, config)))
     sizes = {name: (out / name).stat().st_size for name in (*sprites, *pictures)}
     manifest = {
@@ -125,15 +159,14 @@ class _Shards:
 
     out: Path
     config: LibraryConfig
-    photos: PhotoPool | None
-    segments: SegmentPool | None
+    material: Material
 
     def __call__(self, name: str) -> str:
         rows = _rows_of(name, self.config)
         if name.startswith("photos"):
-            _write_photos(self.out / name, rows, self.config, self.photos, self.segments)
+            _write_photos(self.out / name, rows, self.config, self.material)
         else:
-            made = [_sprite(index, self.config, self.photos, self.segments) for index in rows]
+            made = [_sprite(index, self.config, self.material) for index in rows]
             write_sprites(self.out / name, _stacked(made), self.config.quality)
         return name
 
@@ -141,7 +174,7 @@ class _Shards:
 def _rows_of(name: str, config: LibraryConfig) -> range:
     """Sprites, or photographs, of a shard."""
     kind, number = name.removesuffix(".npz").split("_")
-    total = config.backgrounds + config.labelled if kind == "photos" else config.count
+    total = config.pictures if kind == "photos" else config.count
     first = int(number) * config.shard
     return range(first, min(total, first + config.shard))
 
@@ -162,13 +195,18 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _sprite(index: int, config: LibraryConfig, photos: PhotoPool | None, segments: SegmentPool | None) -> Sprite:
+def _sprite(index: int, config: LibraryConfig, material: Material) -> Sprite:
     """Sprite `index`: cut-outs are spread evenly among the procedural ones."""
     rng = np.random.default_rng([config.seed, 1, index])
-    before, after = (k * config.cutouts // config.count for k in (index, index + 1))
-    if after > before and segments is not None:
-        return cut_sprite(rng, size=config.size, segments=segments)
-    return render_sprite(rng, size=config.size, fine=bool(rng.random() < config.fine_share), photos=photos)
+    cutouts = config.cutouts + config.matte_cutouts
+    before, after = (k * cutouts // config.count for k in (index, index + 1))
+    if after > before:
+        with_matte = after * config.matte_cutouts // cutouts > before * config.matte_cutouts // cutouts
+        if with_matte and material.objects is not None:
+            return cut_matte(rng, size=config.size, mattes=material.objects)
+        if material.segments is not None:
+            return cut_sprite(rng, size=config.size, segments=material.segments)
+    return render_sprite(rng, size=config.size, fine=bool(rng.random() < config.fine_share), photos=material.photos)
 
 
 def _stacked(sprites: list[Sprite]) -> SpriteShard:
@@ -184,39 +222,64 @@ def _stacked(sprites: list[Sprite]) -> SpriteShard:
     )
 
 
-def _write_photos(
-    path: Path, rows: range, config: LibraryConfig, photos: PhotoPool | None, segments: SegmentPool | None
-) -> None:
-    """A shard of pictures: backgrounds come first, then labelled photographs, each picked by the seed."""
-    backdrops = None if photos is None else np.random.default_rng([config.seed, 2]).permutation(len(photos))
-    chosen = None if segments is None else np.random.default_rng([config.seed, 3]).permutation(len(segments))
+def _write_photos(path: Path, rows: range, config: LibraryConfig, material: Material) -> None:
+    """A shard of pictures: backgrounds, then labelled photographs, then those with mattes, each picked by the seed."""
+    orders = {
+        stream: None if pool is None else np.random.default_rng([config.seed, stream]).permutation(len(pool))
+        for stream, pool in ((2, material.photos), (3, material.segments), (5, material.shards))
+    }
     images: list[np.ndarray] = []
     labelled: list[LabelledPhoto | None] = []
+    mattes: list[list[np.ndarray]] = []
     for row in rows:
-        if row < config.backgrounds or segments is None or chosen is None:
+        photo: LabelledPhoto | None = None
+        alphas: list[np.ndarray] = []
+        if row >= config.backgrounds + config.labelled and material.shards is not None:
+            index = _turn(orders[5], row - config.backgrounds - config.labelled)
+            rng = np.random.default_rng([config.seed, 6, row])
+            image, alphas = reduced_mattes(material.shards.some(index, rng, _MATTES_EACH), config.photo_side)
+        elif row >= config.backgrounds and material.segments is not None:
+            index = _turn(orders[3], row - config.backgrounds)
+            photo = reduced(material.segments.photo(index), config.photo_side)
+            image = photo.image
+        else:
             rng = np.random.default_rng([config.seed, 4, row])
-            procedural = backdrops is None or rng.random() < 0.1
-            index = None if procedural or backdrops is None else int(backdrops[row % len(backdrops)])
-            images.append(background_photo(rng, config.photo_side, photos, index))
-            labelled.append(None)
-            continue
-        photo = reduced(segments.photo(int(chosen[(row - config.backgrounds) % len(chosen)])), config.photo_side)
-        images.append(photo.image)
+            procedural = material.photos is None or rng.random() < 0.1
+            backdrop = None if procedural else _turn(orders[2], row)
+            image = background_photo(rng, config.photo_side, material.photos, backdrop)
+        images.append(image)
         labelled.append(photo)
-    write_photos(path, build_shard(images, labelled, config.photo_side), config.quality)
+        mattes.append(alphas)
+    write_photos(path, build_shard(images, labelled, config.photo_side, mattes), config.quality)
+
+
+def _turn(order: np.ndarray | None, position: int) -> int:
+    """The photograph whose turn it is, going round."""
+    return 0 if order is None else int(order[position % len(order)])
 
 
 def describe_sources(folders: list[Path]) -> list[dict[str, Any]]:
     """Name, files and the terms found in the NOTICE.txt files of each folder; no absolute paths."""
     sources = []
     for folder in folders:
-        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        folder, files = (folder.parent, [folder]) if folder.is_file() else (folder, sorted(folder.rglob("*")))
+        files = [path for path in files if path.is_file()]
         listing = "".join(f"{p.relative_to(folder).as_posix()}:{p.stat().st_size}\n" for p in files)
         notices = [*folder.rglob("NOTICE.txt"), *(p for p in (folder.parent / "NOTICE.txt",) if p.is_file())]
         texts = {p.parent.name: p.read_text(encoding="utf-8")[:_NOTICE_LENGTH] for p in sorted(notices)}
         digest = hashlib.sha256(listing.encode()).hexdigest()
         sources.append({"name": folder.name, "files": len(files), "sha256": digest, "notices": texts})
     return sources
+
+
+def _files(options: argparse.Namespace) -> set[Path]:
+    """Shards that the options name."""
+    patterns = (*options.shards, *options.objects)
+    return {Path(file) for pattern in patterns for file in glob.glob(pattern, recursive=True)}
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -232,7 +295,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--quality", type=int, default=85, help="of colours, on JPEG's scale")
     options.add_argument("--photos", type=Path, nargs="+", default=[], help="photographs for textures and backgrounds")
     options.add_argument("--segments", type=Path, nargs="+", default=[], help="labelled photographs")
-    options.add_argument("--data-license", help="licence that --photos and --segments bring; required then")
+    options.add_argument("--shards", nargs="+", default=[], metavar="GLOB", help="SA1B-Matte shards: photographs")
+    options.add_argument("--matted", type=int, help="photographs with mattes (400, if there are any)")
+    options.add_argument(
+        "--objects", nargs="+", default=[], metavar="GLOB", help="SA1B-Matte shards whose mattes are whole objects"
+    )
+    options.add_argument("--matte-cutouts", type=int, help="sprites cut out with mattes (a fifth, with --objects)")
+    options.add_argument("--data-license", help="licence of photographs, labels and mattes; required with any")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--workers", type=int, default=0, help="processes (0: this one)")
     options.add_argument("--shard", type=int, default=128, help="sprites or photographs to a file")
@@ -244,18 +313,28 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     cv2.setNumThreads(1)
     try:
-        if (options.photos or options.segments) and not options.data_license:
-            raise ConfigError("--data-license: expected the licence of --photos and --segments, got none")
+        foreign = options.photos or options.segments or options.shards or options.objects
+        if foreign and not options.data_license:
+            raise ConfigError("--data-license: expected the licence of photographs, labels and mattes, got none")
         if options.workers < 0:
             raise ConfigError(f"--workers: expected at least 0, got {options.workers}")
-        photos = PhotoPool(options.photos) if options.photos else None
         segments = SegmentPool(options.segments) if options.segments else None
+        shards = MatteShards(options.shards) if options.shards else None
+        material = Material(
+            photos=PhotoPool(options.photos) if options.photos else None,
+            segments=segments,
+            shards=shards,
+            objects=MatteShards(options.objects) if options.objects else None,
+        )
+        own = options.count // 5
         config = LibraryConfig(
             count=options.count,
-            cutouts=(options.count // 5 if segments else 0) if options.cutouts is None else options.cutouts,
+            cutouts=_given(options.cutouts, own if segments else 0),
+            matte_cutouts=_given(options.matte_cutouts, own if options.objects else 0),
             size=options.size,
             backgrounds=options.backgrounds,
-            labelled=(min(400, len(segments)) if segments else 0) if options.labelled is None else options.labelled,
+            labelled=_given(options.labelled, min(400, len(segments)) if segments else 0),
+            matted=_given(options.matted, min(400, len(shards)) if shards else 0),
             photo_side=options.photo_side,
             quality=options.quality,
             shard=options.shard,
@@ -263,11 +342,9 @@ def main(argv: list[str] | None = None) -> int:
         )
         origin = {
             "license": options.data_license or OWN_LICENSE,
-            "sources": describe_sources(sorted({*options.photos, *options.segments})),
+            "sources": describe_sources(sorted({*options.photos, *options.segments, *_files(options)})),
         }
-        manifest = render_library(
-            options.out, config, photos=photos, segments=segments, origin=origin, workers=options.workers
-        )
+        manifest = render_library(options.out, config, material, origin=origin, workers=options.workers)
     except (ZimError, OSError, RuntimeError) as error:
         print(f"render_sprites: error: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from training.data.scenes import generate_scene
 from training.data.segments import SegmentPool
 from training.data.sprites import FAMILIES, load_library
 from training.data.sprites_render import RIM, cut_sprite
-from training.render_sprites import LibraryConfig, main, render_library
+from training.render_sprites import LibraryConfig, Material, main, render_library
 from zim.errors import ConfigError, DataError
 
 ARGUMENTS = ["--count", "5", "--size", "64", "--photo-side", "64", "--backgrounds", "2", "--shard", "2", "--seed", "3"]
@@ -92,11 +92,11 @@ def test_what_makes_no_sense_is_refused(
         LibraryConfig(count=3, size=100)
     with pytest.raises(ConfigError, match="expected 0 without --segments"):
         config = LibraryConfig(count=3, labelled=2)
-        render_library(tmp_path / "x", config, photos=None, segments=None, origin={"license": "", "sources": []})
+        render_library(tmp_path / "x", config, Material(), origin={"license": "", "sources": []})
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "sprites_0000.npz").write_bytes(b"")
     with pytest.raises(DataError, match="shards without a manifest"):
-        render_library(tmp_path / "y", LibraryConfig(count=3), photos=None, segments=None, origin={"license": ""})
+        render_library(tmp_path / "y", LibraryConfig(count=3), Material(), origin={"license": ""})
 
 
 def test_cutout_is_its_object_taken_in_a_little(photos: Path) -> None:
@@ -141,7 +141,7 @@ def test_colours_do_not_depend_on_opencvs_threads(tmp_path: Path) -> None:
             cv2.setNumThreads(number)
             config = LibraryConfig(count=1, size=64, backgrounds=1, photo_side=64)
             origin = {"license": "", "sources": []}
-            render_library(tmp_path / str(number), config, photos=None, segments=None, origin=origin)
+            render_library(tmp_path / str(number), config, Material(), origin=origin)
             made.append(contents(tmp_path / str(number)))
         assert made[0] == made[1]
     finally:

@@ -28,11 +28,14 @@ from .device_scenes_filters import on_device
 from .device_scenes_labels import coarse_labels, draw_steps, trust_of
 from .device_scenes_layers import blur_sprites, compose, draw_sprites, dress, shadows_of
 from .device_scenes_layout import DeviceSceneConfig, draw_layout
-from .device_scenes_photos import cut, draw_backgrounds, draw_labelled, region_planes
+from .device_scenes_photos import Windows, cut, draw_backgrounds, draw_labelled, draw_matted, region_planes
 from .device_scenes_prompts import CELLS, PromptPlan, draw_prompts, inside_of, plan_prompts
-from .sprites import FAMILIES, SpriteLibrary, load_library
+from .sprites import CUTOUTS, FAMILIES, SpriteLibrary, load_library
 
 _PHOTO = FAMILIES.index("photo")
+_SOURCES = ("scenes", "segments", "pasted", "shards")
+"""Fields of `Shares` that a library can fill; `shards` are its photographs with mattes."""
+
 _SMALLEST, _LARGEST = 0.005, 0.97
 """Shares of the picture that are worth asking for."""
 
@@ -80,9 +83,8 @@ class DeviceBatchSource(Dataset[Batch]):
         self.images = range(config.images)
         if config.side < 32 or config.side % min(CELLS, config.side):
             raise ConfigError(f"side: expected at least 32 and a multiple of {CELLS} from there on, got {config.side}")
-        shares = np.array([config.shares.scenes, config.shares.segments, config.shares.pasted])
-        shares[1] *= len(library.owner) > 0
-        shares[2] *= bool((library.family == _PHOTO).any())
+        shares = np.array([getattr(config.shares, name) for name in _SOURCES])
+        shares *= [1, len(library.owner) > 0, np.isin(library.family, CUTOUTS).any(), len(library.matted) > 0]
         if shares.sum() <= 0:
             raise DataError("shares: no source has a positive share")
         self._shares = shares / shares.sum()
@@ -110,12 +112,15 @@ class DeviceBatchSource(Dataset[Batch]):
         rng = np.random.default_rng((self.seed, step, 1 + block))
         generator = torch.Generator(self.library.device).manual_seed(int(rng.integers(2**62)))
         count = min(BLOCK_IMAGES, self.config.images - block * BLOCK_IMAGES)
-        source = rng.choice(3, count, p=self._shares)
+        source = rng.choice(len(_SOURCES), count, p=self._shares)
         made = []
-        if (source != 1).any():
-            made.append(self._scenes(rng, generator, source[source != 1] == 2))
+        composed = np.isin(source, (0, 2))
+        if composed.any():
+            made.append(self._scenes(rng, generator, source[composed] == 2))
         if (source == 1).any():
-            made.append(self._photographs(rng, int((source == 1).sum())))
+            made.append(self._labelled(rng, int((source == 1).sum())))
+        if (source == 3).any():
+            made.append(self._matted(rng, int((source == 3).sum())))
         chosen = [_choose(pictures, self.config.prompts, generator) for pictures in made]
         order = on_device(rng.permutation(count), self.library.device)
         pictures = Pictures(*(torch.cat(parts)[order] for parts in zip(*chosen, strict=True)))
@@ -157,17 +162,28 @@ class DeviceBatchSource(Dataset[Batch]):
         cropped = tint(rng, cut(photos, windows, library.hw[windows.photo], side))
         return soften(rng, cropped, 0.4, (0.002 * side, 0.02 * side))
 
-    def _photographs(self, rng: np.random.Generator, count: int) -> Pictures:
-        """Labelled photographs, padded below or to the right."""
+    def _labelled(self, rng: np.random.Generator, count: int) -> Pictures:
+        """Labelled photographs."""
+        windows, regions = draw_labelled(rng, self.library, count, self.config.prompts, self.config.side)
+        return self._photographs(rng, windows, region_planes(self.library, regions), human=True)
+
+    def _matted(self, rng: np.random.Generator, count: int) -> Pictures:
+        """Photographs with mattes of their own."""
+        library = self.library
+        windows, number = draw_matted(rng, library, count, self.config.prompts, self.config.side)
+        planes = library.mattes[on_device(number, library.device)].float() / 255
+        return self._photographs(rng, windows, planes, human=False)
+
+    def _photographs(self, rng: np.random.Generator, windows: Windows, planes: Tensor, *, human: bool) -> Pictures:
+        """Windows of photographs and of (I, P, L, L) planes of them, padded below or to the right."""
         library, side, device = self.library, self.config.side, self.library.device
-        windows, regions = draw_labelled(rng, library, count, self.config.prompts, side)
         photos = library.photos[on_device(windows.photo, device)].float()
-        planes = torch.cat([photos, region_planes(library, regions)], dim=1)
+        planes = torch.cat([photos, planes], dim=1)
         planes = cut(planes, windows, library.hw[windows.photo], side)
         wh = on_device(windows.out_wh.astype(np.float32), device)
         alpha = planes[:, 3:] * inside_of(wh, side)[:, None]
         image = soften(rng, jitter(rng, planes[:, :3]), 0.1, (0.3, 1.2))
-        flags = torch.ones(alpha.shape[:2], dtype=torch.bool, device=device)
+        flags = torch.full(alpha.shape[:2], human, dtype=torch.bool, device=device)
         return Pictures(image.round(), alpha, flags, flags, wh)
 
     def _batch(
@@ -254,7 +270,7 @@ def device_source(
 ) -> DeviceBatchSource:
     """The batches of a stage, made on `device`; a library is read once for all stages.
 
-    options: `sprites` (Path), the library's folder. seed: of the run. shares: `scenes`, `segments`, `pasted`.
+    options: `sprites` (Path), the library's folder. seed: of the run. shares: `scenes`, `segments`, `pasted`, `shards`.
 
     Raises:
         DataError: the library is not complete or damaged.

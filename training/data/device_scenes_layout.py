@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .scenes import SceneConfig
-from .sprites import FAMILIES, LEVELS, SpriteLibrary
+from .sprites import CUTOUTS, FAMILIES, LEVELS, SpriteLibrary
 
-_PHOTO = FAMILIES.index("photo")
 _HARD = FAMILIES.index("hard")
 
 
@@ -82,7 +81,8 @@ def draw_layout(
     paste = np.exp(rng.uniform(np.log(0.25), 0.0, rows))
     fraction = np.clip(np.where(pasted[picture], paste, fraction), config.scene.scale[0], 1.0)
     sigma, length = _blurs(rng, rows, fraction, side_px, config)
-    sharp = pasted[picture] | (library.family[sprite] == _PHOTO)
+    cutout = np.isin(library.family[sprite], CUTOUTS)
+    sharp = pasted[picture] | cutout
     lights = rng.random(len(pasted)) < config.scene.shadow_probability
     angle = rng.uniform(0, 2 * np.pi, len(pasted))
     reach = rng.uniform(0.01, 0.06, len(pasted))
@@ -93,7 +93,7 @@ def draw_layout(
         sprite=sprite,
         centre=_centres(rng, fraction, subject, bust, pasted[picture]),
         side=fraction,
-        matrix=_matrices(rng, upright, library.family[sprite] == _PHOTO),
+        matrix=_matrices(rng, upright, cutout),
         level=np.clip(np.round(np.log2(library.side / (fraction * side_px)) - 0.1), 0, LEVELS - 1).astype(np.int64),
         sigma=np.where(sharp, 0, sigma),
         length=np.where(sharp, 0, length),
@@ -127,10 +127,10 @@ def _choose(
     """Sprites by family, (R,): one fine one at least in a scene, the subject among those drawn large."""
     family = np.where(rng.random(len(order)) < config.scene.fine_probability, 0, _HARD)
     family = np.where(subject | (order == count // 2), 0, family)
-    photo = library.family == _PHOTO
+    photo = np.isin(library.family, CUTOUTS)
     if photo.any():
-        family = np.where(rng.random(len(order)) < config.photo_share, _PHOTO, family)
-        family = np.where(pasted, _PHOTO, family)
+        cutouts = rng.choice(library.family[photo], len(order))
+        family = np.where(pasted | (rng.random(len(order)) < config.photo_share), cutouts, family)
     chosen = np.zeros(len(order), np.int64)
     for kind in range(len(FAMILIES)):
         for large in (False, True):

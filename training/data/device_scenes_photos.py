@@ -71,9 +71,28 @@ def draw_labelled(
             if k == 0:
                 corners = library.pieces.box[chosen]
                 boxes[row] = _window(rng, corners[:, :2].min(0), corners[:, 2:].max(0), library.hw[photo[row]][::-1])
+    return _windows(rng, photo, boxes, side), Regions(map=maps, members=members)
+
+
+def draw_matted(
+    rng: np.random.Generator, library: SpriteLibrary, count: int, mattes: int, side: int
+) -> tuple[Windows, np.ndarray]:
+    """Windows around a random matte of photographs that have some, and `mattes` of each by number, (I, P) int64, that
+    one first, the others at random among all of the photograph.
+    """
+    photos, first, several = np.unique(library.matted[:, 0], return_index=True, return_counts=True)
+    which = rng.integers(0, len(photos), count)
+    number = first[which, None] + np.floor(rng.random((count, mattes)) * several[which, None]).astype(np.int64)
+    photo, boxes = photos[which], np.zeros((count, 4))
+    for row, (x1, y1, x2, y2) in enumerate(library.matted[number[:, 0], 1:].astype(np.float64)):
+        boxes[row] = _window(rng, np.array([x1, y1]), np.array([x2, y2]), library.hw[photo[row]][::-1])
+    return _windows(rng, photo, boxes, side), number
+
+
+def _windows(rng: np.random.Generator, photo: np.ndarray, boxes: np.ndarray, side: int) -> Windows:
+    """Each box resized to a long side of `side`."""
     out = np.maximum(1, np.round(boxes[:, 2:] * side / boxes[:, 2:].max(1, keepdims=True))).astype(np.int64)
-    windows = Windows(photo=photo, box=boxes, out_wh=out, flip=rng.random(count) < 0.5)
-    return windows, Regions(map=maps, members=members)
+    return Windows(photo=photo, box=boxes, out_wh=out, flip=rng.random(len(photo)) < 0.5)
 
 
 def _draw_region(rng: np.random.Generator, library: SpriteLibrary, number: int) -> np.ndarray:

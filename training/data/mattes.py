@@ -151,7 +151,15 @@ class MatteShards(MatteSource):
 
     def draw(self, rng: np.random.Generator, count: int) -> MattePhoto:
         """See `MatteSource`."""
-        converted = self.photo(int(rng.integers(len(self))))
+        return self.some(int(rng.integers(len(self))), rng, count)
+
+    def some(self, index: int, rng: np.random.Generator, count: int) -> MattePhoto:
+        """Photograph `index` over all shards with at most `count` of its mattes, drawn at random.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        converted = self.photo(index)
         chosen = rng.permutation(len(converted.mattes))[:count]
         mattes = tuple(converted.mattes[int(i)].full(converted.size_hw) for i in chosen)
         return MattePhoto(image=converted.image, mattes=mattes)

@@ -24,10 +24,13 @@ from zim.files import atomic_write
 
 from .sprites_codec import decode, encode
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-FAMILIES = ("fine", "hard", "photo")
-"""What a sprite is: procedural with fine structure, procedural and solid, or cut out of a photograph."""
+FAMILIES = ("fine", "hard", "photo", "matte")
+"""What a sprite is: procedural with fine structure, procedural and solid, or cut out of a photograph, along a human
+label's feathered outline ("photo") or with a matte ("matte")."""
+
+CUTOUTS = tuple(FAMILIES.index(name) for name in ("photo", "matte"))
 
 LEVELS = 5
 """Each sprite is kept at 1, 1/2, ... 1/16 of its side, so that small ones do not alias."""
@@ -59,12 +62,14 @@ class SpriteShard:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoShard:
-    """N photographs in the upper left corner of square frames, and M label maps of them.
+    """N photographs in the upper left corner of square frames, M label maps and Q mattes of them.
 
     image: (N, L, L, 3) uint8. hw: (N, 2) int32, their sizes.
     labels: (M, L, L) uint8, numbers of connected pieces, 0 unlabelled. owner: (M,) int32, the photograph in this shard.
     mix: (M, 4) float32, weights of whole, single, component and union (`RegionMix`).
     pieces: (P, 8) int32: map in this shard, number, the label's id, area in pixels, box x1, y1, x2, y2 (exclusive).
+    mattes: (Q, L, L) uint8, 255 opaque. matted: (Q, 5) int32: the photograph in this shard, ascending, and the box of
+    what is not transparent, as above.
     """
 
     image: np.ndarray
@@ -73,6 +78,8 @@ class PhotoShard:
     owner: np.ndarray
     mix: np.ndarray
     pieces: np.ndarray
+    mattes: np.ndarray
+    matted: np.ndarray
 
 
 def write_sprites(path: Path, shard: SpriteShard, quality: int) -> None:
@@ -173,12 +180,14 @@ class SpriteLibrary:
     atlas: (N, 5, H, 3H/2) uint8: red, green, blue premultiplied, alpha, part; the full frame at the left, its
     reductions below each other at the right. mean: (N, 3) float, the mean straight colour in 0..255.
     photos: (M, 3, L, L) uint8. labels: (K, L, L) uint8 numbers of pieces. hw (M, 2), owner (K,), mix (K, 4).
+    mattes: (Q, L, L) uint8. matted: (Q, 5) their photograph, ascending, and box.
     """
 
     atlas: Tensor
     mean: Tensor
     photos: Tensor
     labels: Tensor
+    mattes: Tensor
     family: np.ndarray
     upright: np.ndarray
     bust: np.ndarray
@@ -187,6 +196,7 @@ class SpriteLibrary:
     hw: np.ndarray
     owner: np.ndarray
     mix: np.ndarray
+    matted: np.ndarray
     pieces: Pieces
     manifest: Mapping[str, Any]
 
@@ -209,7 +219,7 @@ def load_library(folder: str | Path, device: torch.device | str = "cpu") -> Spri
     """
     root, place = Path(folder), torch.device(device)
     manifest = read_manifest(root)
-    atlas, mean, photos, labels = [], [], [], []
+    atlas, mean, photos, labels, mattes = [], [], [], [], []
     sprite_rows: list[dict[str, np.ndarray]] = []
     photo_rows: list[dict[str, np.ndarray]] = []
     for arrays in _read_ahead([root / name for name in manifest["sprite_shards"]]):
@@ -220,20 +230,25 @@ def load_library(folder: str | Path, device: torch.device | str = "cpu") -> Spri
     for arrays in _read_ahead([root / name for name in manifest["photo_shards"]]):
         photos.append(_pixels(arrays, place))
         labels.append(torch.from_numpy(arrays["labels"]).to(place))
+        mattes.append(torch.from_numpy(arrays["mattes"]).to(place))
         photo_rows.append(arrays)
     columns = ("family", "upright", "bust", "kind", "nominal")
     sprite = {key: np.concatenate([row[key] for row in sprite_rows]) for key in columns}
     photo = {key: np.concatenate([row[key] for row in photo_rows]) for key in ("hw", "mix")}
     offsets = np.cumsum([0, *(len(row["hw"]) for row in photo_rows)])
     owner = np.concatenate([row["owner"] + offset for row, offset in zip(photo_rows, offsets[:-1], strict=True)])
+    first = np.eye(5, dtype=np.int64)[0]
+    matted = [row["matted"] + first * offset for row, offset in zip(photo_rows, offsets[:-1], strict=True)]
     return SpriteLibrary(
         atlas=torch.cat(atlas),
         mean=torch.cat(mean),
         photos=torch.cat(photos),
         labels=torch.cat(labels),
+        mattes=torch.cat(mattes),
         **{**sprite, "kind": sprite["kind"].astype(str)},
         **photo,
         owner=owner,
+        matted=np.concatenate(matted),
         pieces=_pieces(photo_rows),
         manifest=manifest,
     )

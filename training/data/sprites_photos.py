@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from .mattes import MattePhoto
 from .scene_photos import PhotoPool
 from .scene_textures import background
 from .segments import LabelledPhoto
@@ -52,6 +53,15 @@ def reduced(photo: LabelledPhoto, side: int) -> LabelledPhoto:
     return LabelledPhoto(image=image, labels=photo.labels[:, rows[:, None], columns], mix=photo.mix)
 
 
+def reduced_mattes(photo: MattePhoto, side: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A photograph with a long side of at most `side` pixels and its mattes: (H, W, 3) and each (H, W), uint8."""
+    factor = min(1.0, side / max(photo.image.shape[:2]))
+    size = (max(1, round(photo.image.shape[1] * factor)), max(1, round(photo.image.shape[0] * factor)))
+    image = cv2.resize(photo.image, size, interpolation=cv2.INTER_AREA)
+    alphas = [cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) for alpha in photo.mattes]
+    return image.astype(np.uint8, copy=False), [(alpha * 255 + 0.5).astype(np.uint8) for alpha in alphas]
+
+
 def background_photo(rng: np.random.Generator, side: int, photos: PhotoPool | None, index: int | None) -> np.ndarray:
     """A picture to put behind sprites: photograph `index` of the pool, or a procedural one. (H, W, 3) uint8."""
     if photos is None or index is None:
@@ -62,8 +72,16 @@ def background_photo(rng: np.random.Generator, side: int, photos: PhotoPool | No
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def build_shard(images: list[np.ndarray], labelled: list[LabelledPhoto | None], side: int) -> PhotoShard:
-    """A shard of pictures (H, W, 3) uint8, each with its labels or None; at most two maps a photograph are kept."""
+def build_shard(
+    images: list[np.ndarray],
+    labelled: list[LabelledPhoto | None],
+    side: int,
+    mattes: list[list[np.ndarray]] | None = None,
+) -> PhotoShard:
+    """A shard of pictures (H, W, 3) uint8, each with its labels or None and its mattes (H, W) uint8, none by default;
+    at most two maps a photograph are kept, and mattes that are not empty.
+    """
+    alphas, matted = _matted(mattes or [], side)
     frames = np.zeros((len(images), side, side, 3), np.uint8)
     maps: list[np.ndarray] = []
     owner, mixes, tables = [], [], []
@@ -89,4 +107,21 @@ def build_shard(images: list[np.ndarray], labelled: list[LabelledPhoto | None], 
         owner=np.array(owner, np.int32),
         mix=np.array([mixes[k] for k in owner], np.float32).reshape(-1, 4),
         pieces=np.concatenate(tables) if tables else np.zeros((0, 8), np.int32),
+        mattes=alphas,
+        matted=matted,
     )
+
+
+def _matted(mattes: list[list[np.ndarray]], side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mattes in frames, and their photographs and boxes, as `PhotoShard` has them."""
+    frames, rows = [], []
+    for index, several in enumerate(mattes):
+        for alpha in several:
+            height, width = alpha.shape
+            x, y, wide, high = cv2.boundingRect((alpha > 12).astype(np.uint8))
+            if wide == 0:
+                continue
+            frames.append(cv2.copyMakeBorder(alpha, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0))
+            rows.append((index, x, y, x + wide, y + high))
+    stacked = np.stack(frames) if frames else np.zeros((0, side, side), np.uint8)
+    return stacked, np.array(rows, np.int32).reshape(-1, 5)

@@ -1,11 +1,15 @@
 """Rendering of single sprites: procedural objects, and labelled objects cut out of photographs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 
+from zim.foreground import estimate_foreground
+
+from .mattes import MatteShards
 from .scene_layers import Blur, Layer, Painter, paint
 from .scene_photos import PhotoPool
 from .scenes import SceneConfig
@@ -14,13 +18,15 @@ from .shapes.catalog import BUSTS, UPRIGHT, draw_shape
 from .shapes.marks import Fill, Mark, Placement, Shape, marks_of, points_of
 from .shapes.outlines import patch
 
-Family = Literal["fine", "hard", "photo"]
+Family = Literal["fine", "hard", "photo", "matte"]
 
 RIM = 3
 """Empty pixels around a sprite in its frame."""
 
 _TRIES = 30
 _SMALLEST_REGION = 40
+_SURROUNDINGS = 0.1
+"""Around a matte's box, as a share of its longer side: what colours are separated from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +147,11 @@ def cut_sprite(rng: np.random.Generator, *, size: int, segments: SegmentPool) ->
         region = photo.sample_region(rng)
         if region is None:
             continue
-        x, y, width, height = cv2.boundingRect(region.astype(np.uint8))
-        if max(width, height) < _SMALLEST_REGION:
+        box = cv2.boundingRect(region.astype(np.uint8))
+        if max(box[2:]) < _SMALLEST_REGION:
             continue
-        scale = (size - 2 * RIM - 6) / max(width, height)
-        matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
-        matrix[:, 2] = size / 2 - scale * np.array([x + width / 2, y + height / 2]) + 0.5 * (scale - 1)
+        matrix = _into_frame(box, size)
+        scale = float(matrix[0, 0])
         inner = cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
         soft = cv2.GaussianBlur(inner, (0, 0), max(0.4, 0.4 / scale))
         colours = photo.image
@@ -157,17 +162,62 @@ def cut_sprite(rng: np.random.Generator, *, size: int, segments: SegmentPool) ->
         colour = cv2.warpAffine(colours, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         if float((alpha > 0.5).mean()) < 0.02:
             continue
-        return Sprite(
-            colour=_extended(colour.astype(np.float32) * alpha[..., None], alpha),
-            alpha=_bytes(alpha * _rim(size, bottom=True)),
-            part=np.zeros((size, size), np.uint8),
-            family="photo",
-            upright=True,
-            bust=False,
-            kind="photo",
-            nominal=float(np.exp(rng.uniform(np.log(0.25), 0.0))),
-        )
+        return _cutout(rng, colour, alpha, "photo")
     raise RuntimeError(f"sprites: {_TRIES} regions in a row were too small")
+
+
+def cut_matte(rng: np.random.Generator, *, size: int, mattes: MatteShards) -> Sprite:
+    """An object with its matte, in its own colours (`zim.foreground`).
+
+    Raises:
+        DataError: a shard cannot be read.
+        RuntimeError: 30 draws in a row were too small.
+    """
+    for _ in range(_TRIES):
+        photo = mattes.draw(rng, 1)
+        alpha = photo.mattes[0]
+        x, y, width, height = box = cv2.boundingRect((alpha > 0.05).astype(np.uint8))
+        if max(width, height) < _SMALLEST_REGION or not 0.01 < float((alpha > 0.5).mean()) < 0.9:
+            continue
+        around = round(_SURROUNDINGS * max(width, height))
+        top, left = max(0, y - around), max(0, x - around)
+        window = slice(top, y + height + around), slice(left, x + width + around)
+        colours = estimate_foreground(photo.image[window], alpha[window]).astype(np.float32)
+        planes = np.dstack([colours * alpha[window][..., None], alpha[window]])
+        matrix = _into_frame((x - left, y - top, box[2], box[3]), size)
+        if matrix[0, 0] < 0.75:
+            planes = cv2.GaussianBlur(planes, (0, 0), 0.4 / float(matrix[0, 0]))
+        drawn = cv2.warpAffine(planes, matrix, (size, size), flags=cv2.INTER_LINEAR)
+        if float((drawn[..., 3] > 0.5).mean()) < 0.02:
+            continue
+        straight = drawn[..., :3] / np.maximum(drawn[..., 3:], 1e-3)
+        return _cutout(rng, straight, drawn[..., 3], "matte")
+    raise RuntimeError(f"sprites: {_TRIES} mattes in a row were too small")
+
+
+def _into_frame(box: Sequence[int], size: int) -> np.ndarray:
+    """The matrix (2, 3) that brings a box (x, y, width, height) into the middle of a frame, its long side filling it.
+    """
+    x, y, width, height = box
+    scale = (size - 2 * RIM - 6) / max(width, height)
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+    matrix[:, 2] = size / 2 - scale * np.array([x + width / 2, y + height / 2]) + 0.5 * (scale - 1)
+    return matrix
+
+
+def _cutout(rng: np.random.Generator, colour: np.ndarray, alpha: np.ndarray, family: Family) -> Sprite:
+    """A sprite of straight colours (S, S, 3) in 0..255 and an alpha (S, S) in [0, 1]."""
+    size = len(alpha)
+    return Sprite(
+        colour=_extended(colour.astype(np.float32) * alpha[..., None], alpha),
+        alpha=_bytes(alpha * _rim(size, bottom=True)),
+        part=np.zeros((size, size), np.uint8),
+        family=family,
+        upright=True,
+        bust=False,
+        kind=family,
+        nominal=float(np.exp(rng.uniform(np.log(0.25), 0.0))),
+    )
 
 
 def _extended(premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
