@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,17 +258,20 @@ def _turn(order: np.ndarray | None, position: int) -> int:
     return 0 if order is None else int(order[position % len(order)])
 
 
-def describe_sources(folders: list[Path]) -> list[dict[str, Any]]:
-    """Name, files and the terms found in the NOTICE.txt files of each folder; no absolute paths."""
+def describe_sources(folders: Iterable[Path], files: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """Name, files and the terms found in the NOTICE.txt files of each folder, and of the folders that single files lie
+    in; no absolute paths.
+    """
+    found = {folder: sorted(path for path in folder.rglob("*") if path.is_file()) for folder in sorted(set(folders))}
+    for file in sorted(set(files)):
+        found.setdefault(file.parent, []).append(file)
     sources = []
-    for folder in folders:
-        folder, files = (folder.parent, [folder]) if folder.is_file() else (folder, sorted(folder.rglob("*")))
-        files = [path for path in files if path.is_file()]
-        listing = "".join(f"{p.relative_to(folder).as_posix()}:{p.stat().st_size}\n" for p in files)
+    for folder, members in found.items():
+        listing = "".join(f"{p.relative_to(folder).as_posix()}:{p.stat().st_size}\n" for p in members)
         notices = [*folder.rglob("NOTICE.txt"), *(p for p in (folder.parent / "NOTICE.txt",) if p.is_file())]
         texts = {p.parent.name: p.read_text(encoding="utf-8")[:_NOTICE_LENGTH] for p in sorted(notices)}
         digest = hashlib.sha256(listing.encode()).hexdigest()
-        sources.append({"name": folder.name, "files": len(files), "sha256": digest, "notices": texts})
+        sources.append({"name": folder.name, "files": len(members), "sha256": digest, "notices": texts})
     return sources
 
 
@@ -342,7 +345,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         origin = {
             "license": options.data_license or OWN_LICENSE,
-            "sources": describe_sources(sorted({*options.photos, *options.segments, *_files(options)})),
+            "sources": describe_sources([*options.photos, *options.segments], _files(options)),
         }
         manifest = render_library(options.out, config, material, origin=origin, workers=options.workers)
     except (ZimError, OSError, RuntimeError) as error:

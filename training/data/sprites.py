@@ -37,7 +37,7 @@ LEVELS = 5
 
 MAX_COMPONENTS = 255
 _PIXELS = "pixels_"
-_READERS = 6
+_READERS = 12
 
 
 @dataclass(frozen=True, kw_only=True)

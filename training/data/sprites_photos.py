@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .mattes import MattePhoto
+from .mattes import MattePhoto, without_haze
 from .scene_photos import PhotoPool
 from .scene_textures import background
 from .segments import LabelledPhoto
@@ -54,11 +54,13 @@ def reduced(photo: LabelledPhoto, side: int) -> LabelledPhoto:
 
 
 def reduced_mattes(photo: MattePhoto, side: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A photograph with a long side of at most `side` pixels and its mattes: (H, W, 3) and each (H, W), uint8."""
+    """A photograph with a long side of at most `side` pixels and its converted mattes, without haze: (H, W, 3) and each
+    (H, W), uint8.
+    """
     factor = min(1.0, side / max(photo.image.shape[:2]))
     size = (max(1, round(photo.image.shape[1] * factor)), max(1, round(photo.image.shape[0] * factor)))
     image = cv2.resize(photo.image, size, interpolation=cv2.INTER_AREA)
-    alphas = [cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) for alpha in photo.mattes]
+    alphas = [cv2.resize(without_haze(alpha), size, interpolation=cv2.INTER_AREA) for alpha in photo.mattes]
     return image.astype(np.uint8, copy=False), [(alpha * 255 + 0.5).astype(np.uint8) for alpha in alphas]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from zim.foreground import estimate_foreground
 
-from .mattes import MatteShards
+from .mattes import MatteShards, without_haze
 from .scene_layers import Blur, Layer, Painter, paint
 from .scene_photos import PhotoPool
 from .scenes import SceneConfig
@@ -167,7 +167,7 @@ def cut_sprite(rng: np.random.Generator, *, size: int, segments: SegmentPool) ->
 
 
 def cut_matte(rng: np.random.Generator, *, size: int, mattes: MatteShards) -> Sprite:
-    """An object with its matte, in its own colours (`zim.foreground`).
+    """An object with its converted matte, without haze, in its own colours (`zim.foreground`).
 
     Raises:
         DataError: a shard cannot be read.
@@ -175,7 +175,7 @@ def cut_matte(rng: np.random.Generator, *, size: int, mattes: MatteShards) -> Sp
     """
     for _ in range(_TRIES):
         photo = mattes.draw(rng, 1)
-        alpha = photo.mattes[0]
+        alpha = without_haze(photo.mattes[0])
         x, y, width, height = box = cv2.boundingRect((alpha > 0.05).astype(np.uint8))
         if max(width, height) < _SMALLEST_REGION or not 0.01 < float((alpha > 0.5).mean()) < 0.9:
             continue
