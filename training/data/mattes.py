@@ -37,8 +37,8 @@ class MattePhoto:
 
 
 def without_haze(alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A converted matte with its faint doubts taken away: up to 0.08 becomes 0, from 0.92 on 1, and what lies between is
-    stretched.
+    """A converted matte with its faint doubts taken away: up to 0.08 becomes 0, from 0.92 on 1, and what is
+    between is stretched.
 
     A converter that answers with expected values covers the surroundings of what it is unsure of with a few percent;
     a model that learns from them learns the haze.
