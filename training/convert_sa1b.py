@@ -15,7 +15,7 @@ from types import FrameType
 
 from zim.errors import ConfigError, ZimError
 
-from .label_converter.shipped import SHIPPED, converter_weights
+from .label_converter.shipped import CHOICES, SHIPPED, converter_weights
 from .sa1b_matte.benchmark import benchmark
 from .sa1b_matte.config import ConversionConfig, FilterRules
 from .sa1b_matte.cost import Workload, cost_table
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m training.convert_sa1b", description=__doc__)
     made.add_argument("--input", type=Path, required=True, help="SA-1B: a tar file, or a folder of them or of pairs")
     made.add_argument("--output", type=Path, help="folder of the shards; a conversion that is there goes on")
-    made.add_argument("--model", type=Path, default=SHIPPED, help=f"converter weights (default: the shipped {SHIPPED})")
+    made.add_argument("--model", type=Path, default=SHIPPED, help=CHOICES)
     made.add_argument("--dry-run", action="store_true", help="print what would be done, and what it takes")
     made.add_argument(
         "--benchmark", type=int, nargs="+", metavar="N", help="convert into nowhere with N workers each, print rates"

@@ -21,16 +21,16 @@ from zim.modeling.zim import build_zim
 
 from .label_converter.builders import build_matting
 from .label_converter.config import ARCHITECTURE, ConverterConfig
-from .label_converter.shipped import FOLDER, SHIPPED
+from .label_converter.shipped import CONVERTERS, FOLDER
 
 ARCHITECTURES = {
     "zim_tiny": "zim",
     "zim_tiny_medical": "zim",
     "sam_tiny": "sam",
     **{name: name.removesuffix("_tiny") for name in HQ_SHIPPED},
-    SHIPPED: ARCHITECTURE,
+    **dict.fromkeys(CONVERTERS, ARCHITECTURE),
 }
-FOLDERS = {SHIPPED: FOLDER}
+FOLDERS = dict.fromkeys(CONVERTERS, FOLDER)
 """Models that do not lie with the package's other weights."""
 
 PACKAGE_WEIGHTS = Path(__file__).parent.parent / "zim" / "weights"

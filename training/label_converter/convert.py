@@ -17,13 +17,12 @@ from zim.errors import ConfigError, ZimError
 from ..readers import Quarantine
 from .converter import load_converter
 from .folder_conversion import ConversionConfig, convert_folder
-from .shipped import SHIPPED, converter_weights
+from .shipped import CHOICES, SHIPPED, converter_weights
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.label_converter.convert", description=__doc__)
-    model = f"converter weights (default: the shipped {SHIPPED})"
-    parser.add_argument("--model", type=Path, default=SHIPPED, help=model)
+    parser.add_argument("--model", type=Path, default=SHIPPED, help=CHOICES)
     parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="image/ + label/, at any depth")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="image/ + alpha/ are written here")
     parser.add_argument("--whole", action="store_true", help="everything labelled is one object")

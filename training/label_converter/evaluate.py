@@ -18,13 +18,12 @@ from zim.files import write_json_atomic
 from .converter import MattingConverter, load_converter
 from .hiera_backbone import HieraBackbone
 from .measure import as_json, measure, table
-from .shipped import SHIPPED, converter_weights
+from .shipped import CHOICES, SHIPPED, converter_weights
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.label_converter.evaluate", description=__doc__)
-    models = f"converter weights (default: the shipped {SHIPPED})"
-    parser.add_argument("--model", type=Path, nargs="+", default=[Path(SHIPPED)], help=models)
+    parser.add_argument("--model", type=Path, nargs="+", default=[Path(SHIPPED)], help=CHOICES)
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="fine/ and coarse/ pairs")
     parser.add_argument("--limit", type=int, metavar="N", help="pairs of each kind (default: all)")
     parser.add_argument("--side", type=int, metavar="PX", help="of the crops, where the backbone takes any (tiny, zim)")
