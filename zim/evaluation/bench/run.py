@@ -74,34 +74,37 @@ def run_bench(
     Raises:
         MissingDependencyError: segment_anything is not installed, and a case needs it.
     """
-    peak = measure_peak(device)
-    for case, counts in _cases(config, predictors, image, device):
+    peaks: dict[torch.dtype, float] = {}
+    for case, dtype in _cases(config, predictors, image, device):
         memory = {name: extra_memory(call) for name, call in case.calls.items()}
         rooflines = {}
-        for name, call in case.calls.items() if counts else ():
-            work = count_work(call)
-            rooflines[name] = Roofline(work.flops, peak, work.bytes)
+        if dtype is not None:
+            if dtype not in peaks:
+                peaks[dtype] = measure_peak(device, dtype)
+            for name, call in case.calls.items():
+                work = count_work(call)
+                rooflines[name] = Roofline(work.flops, peaks[dtype], work.bytes)
         times = time_case(case, repeats=config.repeats, progress=progress)
         yield CaseResult(times, memory, rooflines)
 
 
 def _cases(
     config: BenchConfig, predictors: Mapping[str, Predictor], image: NDArray[np.uint8], device: torch.device
-) -> Iterator[tuple[Case, bool]]:
-    """The cases, each built when its turn comes, and whether torch does all of their work."""
+) -> Iterator[tuple[Case, torch.dtype | None]]:
+    """The cases, each built when its turn comes, and the dtype of their products; None where torch does not do all."""
     if "encoder" in config.parts:
-        yield encoder_case(config.encoder, device, DTYPES[config.dtype]), True
+        yield encoder_case(config.encoder, device, DTYPES[config.dtype]), DTYPES[config.dtype]
     if "decoder" in config.parts:
         for prompts in (1, 16):
-            yield decoder_case(ZIM_VIT_B, prompts, device), True
+            yield decoder_case(ZIM_VIT_B, prompts, device), torch.float32
     if "set_image" in config.parts:
-        yield embedding_case(predictors, image), False
+        yield embedding_case(predictors, image), None
     if {"prompt", "prompts64"} & set(config.parts):
         for predictor in predictors.values():
             predictor.set_image(image)
     if "prompt" in config.parts:
-        yield prompt_case(predictors, image), False
+        yield prompt_case(predictors, image), None
     if "prompts64" in config.parts:
-        yield many_prompts_case(predictors, image), False
+        yield many_prompts_case(predictors, image), None
     if "whole" in config.parts:
-        yield whole_image_case(predictors, image, config.points_per_side), False
+        yield whole_image_case(predictors, image, config.points_per_side), None
