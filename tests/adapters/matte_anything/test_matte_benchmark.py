@@ -90,7 +90,7 @@ def test_zim_before_sam_on_the_default_scenes(monkeypatch: pytest.MonkeyPatch) -
 
 
 THIN_OBJECTS = {
-    ("zim", "mse"): 16.6,
+    ("zim", "mse"): 6.5,
     ("zim", "grad"): 94.0,
     ("zim+pymatting", "mse"): 31.5,
     ("zim+pymatting", "grad"): 176.1,
