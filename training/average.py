@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ZimError, OSError) as error:
         print(f"average: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("average: interrupted, nothing was written", file=sys.stderr)
+        return 130
     print(f"{options.out}: average of {len(checkpoints)}")
     return 0
 

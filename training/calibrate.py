@@ -114,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ZimError, OSError) as error:
         print(f"calibrate: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("calibrate: interrupted, nothing was written", file=sys.stderr)
+        return 130
     print(f"{options.out}: logits times {scale:.2f}, loss {means[SCALES.index(1.0)]:.4f} -> {min(means):.4f}")
     return 0
 
