@@ -18,6 +18,9 @@ from zim.errors import ConfigError, ZimError
 
 from .command import OWN_LICENSE
 
+_OF_ONE_RUN = ("step", "preset")
+"""Metadata that would say something wrong about an average."""
+
 
 def average(checkpoints: Sequence[Checkpoint], shares: Sequence[float]) -> dict[str, Tensor]:
     """The weighted mean of every floating tensor, in float64; integers (counters) are the last one's.
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         checkpoints = [read_checkpoint(path) for path in options.weights]
-        metadata = {k: v for k, v in checkpoints[-1].metadata.items() if k not in RESERVED_METADATA}
+        metadata = {k: v for k, v in checkpoints[-1].metadata.items() if k not in (*RESERVED_METADATA, *_OF_ONE_RUN)}
         metadata["license"] = _license(checkpoints, options.data_license)
         state = average(checkpoints, options.shares or [1.0] * len(checkpoints))
         save_checkpoint(options.out, state, config=checkpoints[0].config, metadata=metadata, dtype=torch.float16)

@@ -20,6 +20,9 @@ from .windowing import Window
 MIN_CONTEXT = 12
 """A shown region has at least this many voxels along each side, where the plane has them."""
 
+_WAY_BACK = "voxels whose enlargement fits best"
+"""Part of an answer's key: answers that came to their voxels in another way are not taken up."""
+
 ShowImage = Callable[[Predictor, NDArray[np.uint8]], None]
 
 
@@ -129,7 +132,7 @@ def _picture_prompts(prompt: PlanePrompt, frame: Frame, img_size: int) -> dict[s
 
 
 def _key(picture: NDArray[np.uint8], prompts: dict[str, Any], frame: Frame) -> str:
-    digest = hashlib.sha256(repr((picture.shape, frame.region)).encode())
+    digest = hashlib.sha256(repr((_WAY_BACK, picture.shape, frame.region)).encode())
     digest.update(np.ascontiguousarray(picture).data)
     for name in sorted(prompts):
         value = np.ascontiguousarray(prompts[name])

@@ -15,7 +15,7 @@ from zim.modeling.zim import build_zim
 def write(path: Path, seed: int, license_: str = "Apache-2.0", config: ZimConfig = ZIM_TEST) -> Path:
     torch.manual_seed(seed)
     state = build_zim(config).state_dict()
-    save_checkpoint(path, state, config=config.to_dict(), metadata={"license": license_}, dtype=torch.float16)
+    save_checkpoint(path, state, config=config.to_dict(), metadata={"license": license_, "step": "7"}, dtype=torch.float16)
     return path
 
 
@@ -25,6 +25,7 @@ def test_shares_weigh_every_tensor(tmp_path: Path) -> None:
     assert main([*map(str, paths), "--shares", "3", "1", "--out", str(out)]) == 0
     first, second, mean = (read_checkpoint(path) for path in (*paths, out))
     assert mean.config == first.config and mean.metadata["license"] == "Apache-2.0"
+    assert "step" in second.metadata and "step" not in mean.metadata  # no one run's number
     for key, tensor in mean.state_dict.items():
         if tensor.is_floating_point():
             wanted = 0.75 * first.state_dict[key] + 0.25 * second.state_dict[key]
