@@ -1,7 +1,8 @@
 """A whole run: cameras, geometry, propagation, files. Killed at any time, it goes on where it was."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,40 +119,40 @@ def run_prompted(
     else:
         surface, skipped = _surface(scene, config, kind, work, place.progress, steps)
         made = PointField(surface, cameras, len(prompts), config.voting)
-    with tqdm(desc="pass 1", unit="view", disable=not place.progress) as bar:
-
-        def shown(name: str, done: int, total: int) -> None:
-            bar.set_description(name, refresh=False)
-            bar.total, bar.n = total, done
-            bar.refresh()
-            if steps:
-                steps(name, done, total)
-
+    with _reporting("pass 1", "view", place, steps) as shown:
         result = segment_scene(
             scene, made, predictor(), prompts, view=view, config=config.propagation, store=store, progress=shown
         )
     result.skipped = (*result.skipped, *skipped)
     surface, alphas = made.surface() if isinstance(made, GridField) else _point_result(made)
-    with tqdm(desc="writing", unit="mask", disable=not place.progress) as bar:
-
-        def written(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if steps:
-                steps("writing", done, total)
-
+    with _reporting("writing", "mask", place, steps) as shown:
         report = write_results(
             result,
             surface,
             alphas,
             place.folder,
             turntable_frames=config.turntable_frames,
-            on_view=written,
+            on_view=partial(shown, "writing"),
             preview=config.preview,
         )
     report |= {"geometry": kind, "model": model}
     write_json_atomic(place.folder / "report.json", report)
     return report
+
+
+@contextmanager
+def _reporting(name: str, unit: str, place: Place, steps: Progress | None) -> Iterator[Progress]:
+    """A bar that follows what it is called with, and hands it on."""
+    with tqdm(desc=name, unit=unit, disable=not place.progress) as bar:
+
+        def report(name: str, done: int, total: int) -> None:
+            bar.set_description(name, refresh=False)
+            bar.total, bar.n = total, done
+            bar.refresh()
+            if steps:
+                steps(name, done, total)
+
+        yield report
 
 
 def run_automatic(
