@@ -61,7 +61,7 @@ class MemoryAnswers(Answers):
 class SliceAsker:
     """Asks a predictor about slices of one volume along one axis.
 
-    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context: see `Settings`. show: how a picture
+    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context, rim: see `Settings`. show: how a picture
     gets into the predictor. answers: earlier answers. asked: called after each slice, for progress bars.
     """
 
@@ -70,6 +70,7 @@ class SliceAsker:
     view: SliceView
     window: Window
     context: float = 0.0
+    rim: float = 0.0
     show: ShowImage = show_directly
     answers: Answers = field(default_factory=Answers)
     asked: Callable[[], None] = lambda: None
@@ -79,7 +80,7 @@ class SliceAsker:
         """The alpha of slice `index`: (rows, columns) float32 in [0, 1], the share of each voxel."""
         frame = self.view.frame(self._region(prompt))
         picture = self.view.picture(self.voxels, index, self.window, frame)
-        prompts = _picture_prompts(prompt, frame, self._img_size())
+        prompts = _picture_prompts(prompt, frame, self._img_size(), self.rim)
         key = _key(picture, prompts, frame)
         known = self.answers.get(key)
         if known is not None and known.shape == self.view.plane_hw:
@@ -114,12 +115,13 @@ class SliceAsker:
         return int(getattr(getattr(model, "image_encoder", None), "img_size", 1024))
 
 
-def _picture_prompts(prompt: PlanePrompt, frame: Frame, img_size: int) -> dict[str, Any]:
-    """Keyword arguments of `predict`, in pixels of the picture."""
+def _picture_prompts(prompt: PlanePrompt, frame: Frame, img_size: int, rim: float) -> dict[str, Any]:
+    """Keyword arguments of `predict`, in pixels of the picture; the box larger by `rim` voxels on each side."""
     height, width = frame.picture_hw
     given: dict[str, Any] = {}
     if prompt.box is not None:
-        box = frame.xy_in_picture(prompt.box.reshape(2, 2)).ravel()
+        grown = prompt.box.reshape(2, 2) + np.array([[-rim], [rim]])
+        box = frame.xy_in_picture(grown).ravel()
         given["box"] = np.clip(box, 0, [width, height, width, height])
     inside = frame.xy_in_picture(prompt.points)
     kept = ((inside >= 0) & (inside <= (width, height))).all(axis=1)

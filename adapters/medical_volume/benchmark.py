@@ -139,7 +139,11 @@ def _answers(predictor: Predictor, case: Case, settings: Settings) -> dict[str, 
         else:
             alphas[mode] = np.zeros_like(case.truth)
     asker = SliceAsker(
-        predictor=predictor, voxels=case.volume.voxels, view=view, window=percentile_window(case.volume.voxels)
+        predictor=predictor,
+        voxels=case.volume.voxels,
+        view=view,
+        window=percentile_window(case.volume.voxels),
+        rim=settings.rim,
     )
     for index in range(view.count):
         solid = np.ascontiguousarray(view.plane(case.truth, index)) > 0.5
