@@ -61,8 +61,8 @@ class MemoryAnswers(Answers):
 class SliceAsker:
     """Asks a predictor about slices of one volume along one axis.
 
-    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context, rim: see `Settings`. show: how a picture
-    gets into the predictor. answers: earlier answers. asked: called after each slice, for progress bars.
+    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context, rim: see `Settings`. show: how a
+    picture gets into the predictor. answers: earlier answers. asked: called after each slice, for progress bars.
     """
 
     predictor: Predictor

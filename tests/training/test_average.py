@@ -15,7 +15,8 @@ from zim.modeling.zim import build_zim
 def write(path: Path, seed: int, license_: str = "Apache-2.0", config: ZimConfig = ZIM_TEST) -> Path:
     torch.manual_seed(seed)
     state = build_zim(config).state_dict()
-    save_checkpoint(path, state, config=config.to_dict(), metadata={"license": license_, "step": "7"}, dtype=torch.float16)
+    metadata = {"license": license_, "step": "7"}
+    save_checkpoint(path, state, config=config.to_dict(), metadata=metadata, dtype=torch.float16)
     return path
 
 
