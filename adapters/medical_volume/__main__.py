@@ -108,7 +108,6 @@ def _run(options: argparse.Namespace) -> int:
         window=options.window,
         axis=options.axis,
         context=options.context,
-        rim=options.rim,
         box3d=options.box3d_mode,
         consensus=options.consensus,
         points=options.interior_points,
@@ -188,7 +187,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", help="auto, soft_tissue, lung, bone, brain, liver, LOWER,UPPER or LOWER%%,UPPER%%")
     add("--axis", help="of the slices: auto, axial, coronal, sagittal, i, j, k")
     add("--context", type=float, help="show the prompt's box grown to this multiple; 0: whole slices")
-    add("--rim", type=float, metavar="VOXELS", help="show boxes larger by so much on each side (0.5)")
     add("--box3d-mode", choices=("follow", "every"), help="follow from the middle slice, or ask every slice")
     consensus = "average passes across all three axes (default: for 3-D boxes in volumes of nearly cubic voxels)"
     add("--consensus", action=argparse.BooleanOptionalAction, help=consensus)

@@ -61,8 +61,8 @@ class MemoryAnswers(Answers):
 class SliceAsker:
     """Asks a predictor about slices of one volume along one axis.
 
-    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context, rim: see `Settings`. show: how a
-    picture gets into the predictor. answers: earlier answers. asked: called after each slice, for progress bars.
+    predictor: anything of `zim.protocol`. voxels: (X, Y, Z) canonical. context: see `Settings`. show: how a picture
+    gets into the predictor. answers: earlier answers. asked: called after each slice, for progress bars.
     """
 
     predictor: Predictor
@@ -70,7 +70,6 @@ class SliceAsker:
     view: SliceView
     window: Window
     context: float = 0.0
-    rim: float = 0.0
     show: ShowImage = show_directly
     answers: Answers = field(default_factory=Answers)
     asked: Callable[[], None] = lambda: None
@@ -80,7 +79,7 @@ class SliceAsker:
         """The alpha of slice `index`: (rows, columns) float32 in [0, 1], the share of each voxel."""
         frame = self.view.frame(self._region(prompt))
         picture = self.view.picture(self.voxels, index, self.window, frame)
-        prompts = _picture_prompts(prompt, frame, self._img_size(), self.rim)
+        prompts = _picture_prompts(prompt, frame, self._img_size())
         key = _key(picture, prompts, frame)
         known = self.answers.get(key)
         if known is not None and known.shape == self.view.plane_hw:
@@ -115,13 +114,12 @@ class SliceAsker:
         return int(getattr(getattr(model, "image_encoder", None), "img_size", 1024))
 
 
-def _picture_prompts(prompt: PlanePrompt, frame: Frame, img_size: int, rim: float) -> dict[str, Any]:
-    """Keyword arguments of `predict`, in pixels of the picture; the box larger by `rim` voxels on each side."""
+def _picture_prompts(prompt: PlanePrompt, frame: Frame, img_size: int) -> dict[str, Any]:
+    """Keyword arguments of `predict`, in pixels of the picture."""
     height, width = frame.picture_hw
     given: dict[str, Any] = {}
     if prompt.box is not None:
-        grown = prompt.box.reshape(2, 2) + np.array([[-rim], [rim]])
-        box = frame.xy_in_picture(grown).ravel()
+        box = frame.xy_in_picture(prompt.box.reshape(2, 2)).ravel()
         given["box"] = np.clip(box, 0, [width, height, width, height])
     inside = frame.xy_in_picture(prompt.points)
     kept = ((inside >= 0) & (inside <= (width, height))).all(axis=1)

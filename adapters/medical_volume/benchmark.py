@@ -139,19 +139,15 @@ def _answers(predictor: Predictor, case: Case, settings: Settings) -> dict[str, 
         else:
             alphas[mode] = np.zeros_like(case.truth)
     asker = SliceAsker(
-        predictor=predictor,
-        voxels=case.volume.voxels,
-        view=view,
-        window=percentile_window(case.volume.voxels),
-        rim=settings.rim,
+        predictor=predictor, voxels=case.volume.voxels, view=view, window=percentile_window(case.volume.voxels)
     )
     for index in range(view.count):
-        solid = np.ascontiguousarray(view.plane(case.truth, index)) > 0.5
-        if not solid.any():
+        truth = np.ascontiguousarray(view.plane(case.truth, index))
+        if not (truth > 0.5).any():
             continue
         known: dict[str, NDArray[np.float32]] = {}
         for mode in (mode for mode in case.modes if mode not in FOLLOWED):
-            found = [_once(asker, index, prompt, known) for prompt in protocol_prompts(solid, mode)]
+            found = [_once(asker, index, prompt, known) for prompt in protocol_prompts(truth, mode)]
             view.plane(alphas[mode], index)[...] = np.max(found, axis=0)
     return alphas
 

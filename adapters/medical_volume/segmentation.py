@@ -140,7 +140,6 @@ class Segmenter:
             view=view,
             window=self.window,
             context=self.settings.context,
-            rim=self.settings.rim,
             show=self.show,
             answers=self.answers,
             asked=self.asked,

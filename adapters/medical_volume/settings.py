@@ -8,7 +8,6 @@ from zim.errors import ConfigError
 
 BoxMode = Literal["follow", "every"]
 NEARLY_CUBIC = 2.0
-_LEAST = {"rim": 0, "padding": 0, "points": 0, "stop_after": 1, "min_island": 0, "min_hole": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +20,6 @@ class Settings:
         slice with the box.
     consensus: also segment along the other two axes and average the three. None does so where it pays: for an object
         with a 3-D box that is followed, in a volume whose spacings differ by no more than NEARLY_CUBIC.
-    rim: a box is shown to the model larger by so many voxels on each side: the voxels along an object's outline are
-        partly full, and a box around the ones that are mostly full leaves the others out.
     padding: what the box of the slice before is grown by, as a share of its size, and at least a voxel.
     points: interior points of the slice before that are given along with its box. feed_mask: give its alpha too.
     stop_after: a direction ends after so many empty slices, and after a jump: area more than `max_growth` times that of
@@ -40,7 +37,6 @@ class Settings:
     context: float = 2.0
     box3d: BoxMode = "follow"
     consensus: bool | None = None
-    rim: float = 0.5
     padding: float = 0.08
     points: int = 1
     feed_mask: bool = False
@@ -64,7 +60,7 @@ class Settings:
             raise ConfigError(f"context: expected 0 (whole slices) or at least 1, got {self.context:g}")
         if self.box3d not in ("follow", "every"):
             raise ConfigError(f"box3d: expected follow or every, got {self.box3d!r}")
-        for name, least in _LEAST.items():
+        for name, least in (("padding", 0), ("points", 0), ("stop_after", 1), ("min_island", 0), ("min_hole", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"{name}: expected at least {least}, got {getattr(self, name)!r}")
         if not self.max_growth > 1:

@@ -109,3 +109,15 @@ def test_prompts_of_the_protocols() -> None:
     assert 9 <= point.points[0][1] <= 11  # 10 rows high: the deepest voxels are the two middle rows
     with pytest.raises(ConfigError, match="protocol: expected one of medsam_box"):
         protocol_prompts(solid, "scribble")
+
+
+def test_boxes_reach_around_what_is_there() -> None:
+    """Voxels that are partly full belong into the box of an object; labels have none; MedSAM's box is a label's."""
+    truth = np.zeros((20, 30), np.float32)
+    truth[5:9, 10:14] = 1
+    truth[4, 10:14], truth[5:9, 14], truth[5:9, 9], truth[5:9, 15] = 0.4, 0.35, 0.2, 0.4
+    assert [prompt.box.tolist() for prompt in protocol_prompts(truth, "box")] == [[10, 4, 15, 9]]
+    assert protocol_prompts(truth > 0.5, "box")[0].box.tolist() == [10, 5, 14, 9]
+    assert protocol_prompts(truth, "box_all")[0].box.tolist() == [10, 4, 15, 9]
+    shift = 30 * 20 / 1024
+    assert protocol_prompts(truth, "medsam_box")[0].box == pytest.approx([10 - shift, 5 - shift, 14 + shift, 9 + shift])

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from adapters.medical_volume.__main__ import prompts_of
-from adapters.medical_volume.asking import SliceAsker
 from adapters.medical_volume.geometry import Geometry
 from adapters.medical_volume.prompt_text import PromptText, by_label, read_prompt_table, volume_prompt
-from adapters.medical_volume.prompts import BoxPrompt, PlanePrompt, PointPrompt, resolve_prompts
+from adapters.medical_volume.prompts import BoxPrompt, PointPrompt, resolve_prompts
 from adapters.medical_volume.slicing import Region, axis_of, default_axis, view_of
 from adapters.medical_volume.windowing import PRESETS, Window, percentile_window, window_of
 from zim.errors import ConfigError, PromptError
@@ -219,18 +218,3 @@ def test_tables(tmp_path: Path) -> None:
             read_prompt_table(table)
     with pytest.raises(PromptError, match="cannot be read"):
         read_prompt_table(tmp_path / "absent.csv")
-
-
-@pytest.mark.parametrize(
-    ("rim", "wanted"), [(0.0, [32, 64, 96, 160]), (0.5, [24, 56, 104, 168]), (20.0, [0, 0, 256, 256])]
-)
-def test_a_box_is_shown_with_its_rim(grey_predictor: Any, rim: float, wanted: list[float]) -> None:
-    """In pixels of the picture (16 to a voxel), and never beyond it."""
-    boxes = []
-    original = grey_predictor.predict
-    grey_predictor.predict = lambda **given: boxes.append(given["box"]) or original(**given)
-    voxels = np.zeros((16, 16, 4), np.float32)
-    view = view_of(Geometry.of((16, 16, 4), np.diag([1.0, 1.0, 2.0, 1.0])), 2)
-    asker = SliceAsker(predictor=grey_predictor, voxels=voxels, view=view, window=percentile_window(voxels), rim=rim)
-    asker(1, PlanePrompt(box=np.array([2.0, 4.0, 6.0, 10.0])))
-    assert np.allclose(boxes[0], wanted)
