@@ -32,6 +32,11 @@ _CONTAINED = 0.7
 lies inside of what was."""
 
 
+_NECK, _REGROWN = 0.6, 1.1
+"""An object has a neck where its area falls below the first share of its largest; beyond one, where the area is again
+so many times its smallest, values must be twice as near to the object's."""
+
+
 class SliceAnswer(NamedTuple):
     """alpha: (rows, columns). confidence: in [0, 1], see `confidence`. source: "prompt", "up", "down" or "between"."""
 
@@ -112,6 +117,7 @@ def follow(
     source = "up" if step > 0 else "down"
     answers: dict[int, SliceAnswer] = {}
     before, empty, doubted = seed, 0, False
+    areas = [int((seed > SOLID).sum())]
     if not (seed > SOLID).any():
         return Run(answers=answers, reason="empty")
     for index in range(start + step, last + step, step):
@@ -124,9 +130,11 @@ def follow(
                 return Run(answers=_without_tail(answers), reason="empty")
             continue
         likeness = appearance.likeness(values(index), alpha)
-        doubtful = appearance.clear and abs(1 - likeness) > 1 - settings.sure_likeness
+        doubt = abs(1 - likeness) / (1 - settings.sure_likeness) if appearance.clear else 0.0
+        doubtful = doubt > 1
         jump = _jump(solid, before > SOLID, settings)
-        if jump is None and (likeness < settings.min_likeness or (doubtful and doubted)):
+        elsewhere = (doubtful and doubted) or (doubt > 0.5 and _beyond_neck(areas, int(solid.sum())))
+        if jump is None and (likeness < settings.min_likeness or elsewhere):
             jump = "likeness"
         if jump is not None:
             return Run(answers=_without_tail(answers), reason=jump)
@@ -134,6 +142,7 @@ def follow(
             appearance.follow(values(index), alpha)
         doubted = doubtful
         answers[index] = SliceAnswer(alpha, confidence(alpha, before), source)
+        areas.append(int(solid.sum()))
         before, empty = alpha, 0
     return Run(answers=_without_tail(answers), reason="end")
 
@@ -153,6 +162,11 @@ def _jump(solid: NDArray[np.bool_], before: NDArray[np.bool_], settings: Setting
     if area * settings.max_growth < area_before and int((solid & wide).sum()) < _CONTAINED * area:
         return "overlap"
     return "overlap" if _overlap(solid, before) < settings.min_overlap else None
+
+
+def _beyond_neck(areas: list[int], area: int) -> bool:
+    """Whether an object that had dwindled grows again; areas: of its slices so far, in voxels."""
+    return min(areas) < _NECK * max(areas) and area > _REGROWN * min(areas)
 
 
 def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
