@@ -206,6 +206,18 @@ def test_values_may_change_slowly(grey_predictor: Any) -> None:
     assert extent(_followed(grey_predictor, voxels, tube, start=4).alpha) == (0, 59)
 
 
+@pytest.mark.parametrize(("beyond", "last"), [(1.0, 39), (0.8, 20)])
+def test_an_object_grows_again_only_as_itself(grey_predictor: Any, beyond: float, last: int) -> None:
+    """An hourglass is followed through its neck; what is a little like the surroundings beyond it is another thing."""
+    x, y, z = np.mgrid[:40, :40, :40]
+    inside = np.hypot(x - 20, y - 20) < np.where(z < 20, 12 - 0.45 * z, 3 + 0.5 * (z - 20))
+    noise = np.random.default_rng(0).normal(0, 1, inside.shape)
+    voxels = (100 + inside * np.where(z <= 20, 800, 800 * beyond) + noise).astype(np.float32)
+    found = _followed(grey_predictor, voxels, inside, start=2)
+    assert extent(found.alpha) == (0, last)
+    assert found.ends["up"] == ("end" if beyond == 1 else "likeness")
+
+
 def _followed(predictor: Any, voxels: np.ndarray, truth: np.ndarray, *, start: int) -> SegmentedObject:
     geometry = Geometry.of(voxels.shape, np.eye(4))
     volume = Volume(voxels=voxels, geometry=geometry, template=template_for(geometry))
