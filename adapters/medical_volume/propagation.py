@@ -32,9 +32,9 @@ _CONTAINED = 0.7
 lies inside of what was."""
 
 
-_NECK, _REGROWN = 0.6, 1.1
-"""An object has a neck where its area falls below the first share of its largest; beyond one, where the area is again
-so many times its smallest, values must be twice as near to the object's."""
+_DWINDLED, _REGROWN = 0.6, 1.1
+"""An object is near its end where its area has fallen below the first share of its largest: half as much doubt counts
+there, and counts at once where the area is again so many times its smallest."""
 
 
 class SliceAnswer(NamedTuple):
@@ -130,11 +130,13 @@ def follow(
                 return Run(answers=_without_tail(answers), reason="empty")
             continue
         likeness = appearance.likeness(values(index), alpha)
+        areas.append(int(solid.sum()))
+        dwindled = min(areas) < _DWINDLED * max(areas)
         doubt = abs(1 - likeness) / (1 - settings.sure_likeness) if appearance.clear else 0.0
-        doubtful = doubt > 1
+        doubtful = doubt > (0.5 if dwindled else 1.0)
+        again = dwindled and areas[-1] > _REGROWN * min(areas)
         jump = _jump(solid, before > SOLID, settings)
-        elsewhere = (doubtful and doubted) or (doubt > 0.5 and _beyond_neck(areas, int(solid.sum())))
-        if jump is None and (likeness < settings.min_likeness or elsewhere):
+        if jump is None and (likeness < settings.min_likeness or (doubtful and (doubted or again))):
             jump = "likeness"
         if jump is not None:
             return Run(answers=_without_tail(answers), reason=jump)
@@ -142,7 +144,6 @@ def follow(
             appearance.follow(values(index), alpha)
         doubted = doubtful
         answers[index] = SliceAnswer(alpha, confidence(alpha, before), source)
-        areas.append(int(solid.sum()))
         before, empty = alpha, 0
     return Run(answers=_without_tail(answers), reason="end")
 
@@ -162,11 +163,6 @@ def _jump(solid: NDArray[np.bool_], before: NDArray[np.bool_], settings: Setting
     if area * settings.max_growth < area_before and int((solid & wide).sum()) < _CONTAINED * area:
         return "overlap"
     return "overlap" if _overlap(solid, before) < settings.min_overlap else None
-
-
-def _beyond_neck(areas: list[int], area: int) -> bool:
-    """Whether an object that had dwindled grows again; areas: of its slices so far, in voxels."""
-    return min(areas) < _NECK * max(areas) and area > _REGROWN * min(areas)
 
 
 def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
