@@ -3,8 +3,8 @@
 Along a canonical axis a slice is a *plane*: (rows, columns) of voxels with the front or the top of the body above and
 the patient's left to the left (sagittal: the back to the left). The *picture* is the plane resized to square pixels,
 small planes enlarged, so that a model sees true proportions. An alpha comes back finer than the voxels, as smooth as
-the enlarged picture; the way back undoes the enlargement. A mean over each voxel would smooth a second time: of a
-vessel two voxels wide, a perfect answer would lose a voxel in eight.
+the enlarged picture; the way back undoes the enlargement. A mean over each voxel would smooth a second time: every
+voxel would give an eighth of its share to each neighbour.
 """
 
 from dataclasses import dataclass
