@@ -1,7 +1,8 @@
 """Compare predictors on volumes: `python -m adapters.benchmark medical_volume [--data FOLDER]`.
 
-Without data, synthetic volumes with exact alpha: thin structures slice by slice, organs followed from one slice and in
-a 3-D box. With data (see `datasets.labelled_volumes`), every prompt mode on all of an image's labels as one object.
+Without data, synthetic volumes with exact alpha: thin structures and large solid bodies slice by slice, organs followed
+from one slice and in a 3-D box. With data (see `datasets.labelled_volumes`), every prompt mode on all of an image's
+labels as one object.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,15 +22,18 @@ from ..answers import BINARY, rows_of
 from ..comparison import Comparison, Failure, Measurement, Metric, Tile
 from .asking import MemoryAnswers, SliceAsker
 from .datasets import labelled_volumes
-from .metrics import score_volume
+from .metrics import score_volume, slices_beyond
 from .prompts import BoxPrompt, PlanePrompt
-from .protocols import PROTOCOLS, protocol_prompts
+from .protocols import PROTOCOLS, SOLID, protocol_prompts
 from .scenes import THIN_KINDS, volume_scene
 from .segmentation import Segmenter
 from .settings import Settings
 from .slicing import SliceView, default_axis, view_of
 from .volume import Volume
 from .windowing import percentile_window
+
+BEYOND = "beyond"
+"""Key of `slices_beyond`, which only modes that follow the object have."""
 
 METRICS = (
     Metric("dice", "Dice", 3, True),
@@ -38,6 +42,7 @@ METRICS = (
     Metric("hd95", "HD95 mm", 1),
     Metric("volume_error", "soft volume error", 3),
     Metric("mae", "soft MAE", 3),
+    Metric(BEYOND, "slices beyond", 1),
 )
 
 FOLLOWED = ("middle", "box3d", "box3d_3axes")
@@ -45,6 +50,7 @@ FOLLOWED = ("middle", "box3d", "box3d_3axes")
 
 BOXES, OTHERS = ("box3d", "box3d_3axes"), ("middle", *PROTOCOLS)
 SCENE_SHAPE, SCENE_SPACING = (64, 64, 20), (1.0, 1.0, 2.0)
+BODIES_SHAPE, BODIES_SPACING = (192, 192, 12), (1.0, 1.0, 4.0)
 VOLUMES = 8
 PROTOCOL_VOLUMES = 3
 """All prompt modes are measured on the first so many volumes, 3-D boxes on all."""
@@ -81,6 +87,8 @@ def compare(
             for mode, alpha in answers.items():
                 for row, soft in _rows(name, predictor, alpha):
                     values = score_volume(soft, case.truth, case.volume.geometry.spacing)
+                    if mode in FOLLOWED:
+                        values[BEYOND] = float(slices_beyond(soft, case.truth, _view(case).axis))
                     measurements.append(Measurement(f"{case.data}: {mode}", row, case.sample, values))
             line.append(Tile(f"{name}, {case.modes[0]}", _shown_plane(case, answers[case.modes[0]])))
         if len(tiles) < 6:
@@ -91,7 +99,7 @@ def compare(
         measurements=measurements,
         tiles=tiles,
         failures=failures,
-        notes=_NOTES,
+        notes=(*_NOTES, *_furthest(measurements)),
         settings=asdict(settings),
     )
 
@@ -102,18 +110,34 @@ _NOTES = (
     "shows the object: medsam_box is MedSAM's box, point, points, box, boxes, box_all are the five modes of "
     "arXiv 2304.10517, with one mask a prompt.",
     "NSD and HD95 between surface voxels (scipy, MONAI's definition); soft volume error is a share of the true volume; "
-    "soft MAE counts voxels where truth or answer is above 0.02.",
+    "soft MAE counts voxels where truth or answer is above 0.02. slices beyond: how far a followed object was followed "
+    "beyond its ends.",
 )
 
 
+def _furthest(measurements: list[Measurement]) -> Iterator[str]:
+    """A mean hides the one object that was followed into its neighbour."""
+    cells: dict[tuple[str, str], list[float]] = {}
+    for one in measurements:
+        if BEYOND in one.values:
+            cells.setdefault((one.case, one.row), []).append(one.values[BEYOND])
+    for (case, row), found in cells.items():
+        yield f"{case}, {row}: at most {max(found):.0f} slices beyond the object's ends, {len(found)} objects."
+
+
 def _synthetic(limit: int | None) -> Iterator[Case]:
-    """Thin structures asked on every slice, organs followed; one scene of each kind, or `limit`."""
+    """Thin structures and bodies asked on every slice, organs followed; one scene of each kind, or `limit`."""
     for seed in range(limit or 1):
         for kind in THIN_KINDS:
             scene = volume_scene(kind, seed=seed, shape=SCENE_SHAPE, spacing=SCENE_SPACING)
             yield Case(kind, f"{kind} {seed}", scene.volume, scene.alphas[kind], ("boxes", "medsam_box"))
         scene = volume_scene("organs", seed=seed, shape=SCENE_SHAPE, spacing=SCENE_SPACING)
-        yield Case("organ", f"organ {seed}", scene.volume, scene.alphas["large"], ("middle", "box3d"))
+        for name, alpha in scene.alphas.items():
+            yield Case("organ", f"organ {seed} {name}", scene.volume, alpha, ("middle", "box3d"))
+        scene = volume_scene("bodies", seed=seed, shape=BODIES_SHAPE, spacing=BODIES_SPACING)
+        for name, alpha in scene.alphas.items():
+            if (alpha > SOLID).any():
+                yield Case("body", f"{name} {seed}", scene.volume, alpha, ("boxes", "medsam_box"))
 
 
 def _labelled(data: Path | None, limit: int | None) -> Iterator[Case]:
@@ -123,7 +147,7 @@ def _labelled(data: Path | None, limit: int | None) -> Iterator[Case]:
         volume, truths = found.load(whole=True)
         modes = (*BOXES, *OTHERS) if place < PROTOCOL_VOLUMES else BOXES
         for name, truth in truths.items():
-            if (truth > 0.5).any():
+            if (truth > SOLID).any():
                 yield Case(data.name, f"{found.name} {name}", volume, truth, modes)
 
 

@@ -16,9 +16,12 @@ from tqdm import tqdm
 from zim.errors import ConfigError, ZimError
 
 from .datasets import LabelledVolume, labelled_volumes
-from .scenes import TRAINING_SEEDS, volume_scenes
+from .scenes import KINDS, TRAINING_SEEDS, VolumeScene, volume_scenes
 from .slice_export import export_labels, export_mattes
 from .windowing import window_of
+
+_SCENE_SLICES = 24
+"""At most so many of a synthetic volume along an axis."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,16 +58,29 @@ def _export(options: argparse.Namespace) -> dict[str, int]:
         for one in tqdm(kept, desc=root.name, unit="volume"):
             written[root.name] = written.get(root.name, 0) + _volume(one, options, options.out / root.name)
     if options.scenes:
-        folder = options.out / "synthetic"
-        scenes = volume_scenes(options.scenes, seed=TRAINING_SEEDS)
-        for place, scene in enumerate(tqdm(scenes, total=options.scenes, desc="synthetic", unit="volume")):
-            window = window_of("auto", scene.volume.voxels)
-            name, every = f"{scene.kind}_{place:03d}", options.scenes_every
-            count = export_mattes(
-                scene.volume, scene.alphas, folder, name=name, window=window, every=every, pieces=options.pieces
-            )
-            written["synthetic"] = written.get("synthetic", 0) + count
+        made = volume_scenes(options.scenes, seed=TRAINING_SEEDS, kinds=tuple(options.scene_kinds))
+        scenes = tqdm(made, total=options.scenes, desc="synthetic", unit="volume")
+        counts = [_scene(scene, place, options, options.out / "synthetic") for place, scene in enumerate(scenes)]
+        written["synthetic"] = sum(counts)
     return written
+
+
+def _scene(scene: VolumeScene, place: int, options: argparse.Namespace, folder: Path) -> int:
+    """Slices of a synthetic volume, of large ones not more than of small ones."""
+    window = window_of("auto", scene.volume.voxels)
+    return sum(
+        export_mattes(
+            scene.volume,
+            scene.alphas,
+            folder,
+            name=f"{scene.kind}_{place:03d}",
+            window=window,
+            axes=(axis,),
+            every=max(options.scenes_every, -(-count // _SCENE_SLICES)),
+            pieces=options.pieces,
+        )
+        for axis, count in enumerate(scene.volume.voxels.shape)
+    )
 
 
 def _volume(one: LabelledVolume, options: argparse.Namespace, folder: Path) -> int:
@@ -94,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="NAME", help="volumes to keep for measuring")
     parser.add_argument("--every", type=int, default=1, help="take every so many slices, along each axis")
     parser.add_argument("--scenes", type=int, default=0, metavar="N", help="synthetic volumes to add")
+    parser.add_argument("--scene-kinds", nargs="+", choices=KINDS, default=KINDS, help="of the synthetic volumes")
     parser.add_argument("--scenes-every", type=int, default=3)
     parser.add_argument(
         "--pieces", type=int, default=0, metavar="N", help="of slices with several pieces, write N of them alone too"

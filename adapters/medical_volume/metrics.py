@@ -56,6 +56,18 @@ def score_volume(alpha: NDArray[np.floating], truth: NDArray[np.floating], spaci
     }
 
 
+def slices_beyond(alpha: NDArray[np.floating], truth: NDArray[np.floating], axis: int) -> int:
+    """How many slices across `axis` an answer (alpha > 0.5) goes on beyond the object's ends, at the worse one.
+
+    0 for an answer that ends within the object, or of nothing. Both (X, Y, Z); the truth has a voxel above 0.5.
+    """
+    across = tuple(other for other in range(3) if other != axis)
+    answered, there = (np.flatnonzero((array > 0.5).any(across)) for array in (alpha, truth))
+    if not len(answered):
+        return 0
+    return int(max(0, there[0] - answered[0], answered[-1] - there[-1]))
+
+
 def dice(one: Mask, other: Mask) -> float:
     """2 |A and B| / (|A| + |B|); 1 for two empty masks."""
     total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))

@@ -1,15 +1,15 @@
 """Synthetic volumes whose alpha, the share of each voxel that belongs to the object, is known exactly.
 
 Shapes are sampled several times along every axis of a voxel and averaged; a voxel's value is
-alpha * object + (1 - alpha) * surroundings, times a slow bias field, plus noise. Three kinds: "vessels" (a branching
-tree, 1 to 6 mm thick), "shell" (a closed wall, 1 to 2 mm thick), "organs" (three bodies beside each other).
+alpha * object + (1 - alpha) * surroundings, times a slow bias field, plus noise. Four kinds: "vessels" (a branching
+tree, 1 to 6 mm thick), "shell" (a closed wall, 1 to 2 mm thick), "organs" (three bodies beside each other), "bodies"
+(large solid ones in a trunk, some cut off by the volume's ends; see `scene_bodies`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,19 +17,16 @@ from zim.errors import ConfigError
 
 from .geometry import Geometry
 from .nifti import template_for
+from .scene_bodies import bodies
+from .scene_grid import Coordinates, Grid, by_slabs, ellipsoid, rotation, smooth
 from .volume import Volume
 
-Kind = Literal["vessels", "shell", "organs"]
-KINDS: tuple[Kind, ...] = ("vessels", "shell", "organs")
+Kind = Literal["vessels", "shell", "organs", "bodies"]
+KINDS: tuple[Kind, ...] = ("vessels", "shell", "organs", "bodies")
 THIN_KINDS: tuple[Kind, ...] = ("vessels", "shell")
 
 TRAINING_SEEDS = 1_000_000
 """Scenes to train on have seeds from here on; comparisons use smaller ones."""
-
-_SAMPLES_PER_MM = 4.0
-
-Coordinates = list[NDArray[np.float32]]
-"""Three arrays of mm that broadcast to a block of sampling points."""
 
 
 class VolumeScene(NamedTuple):
@@ -38,35 +35,6 @@ class VolumeScene(NamedTuple):
     kind: Kind
     volume: Volume
     alphas: dict[str, NDArray[np.float32]]
-
-
-class _Grid(NamedTuple):
-    """A box of voxels: first voxel, number along each axis, spacing in mm."""
-
-    first: tuple[int, int, int]
-    sides: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-
-    def samples(self) -> Coordinates:
-        """Coordinates in mm of the sampling points along each axis, for broadcasting, and their number a voxel."""
-        axes = []
-        for axis, (first, count, step) in enumerate(zip(*self, strict=True)):
-            per_voxel = self.per_voxel()[axis]
-            at = (first + (np.arange(count * per_voxel) + 0.5) / per_voxel) * step
-            shape = [1, 1, 1]
-            shape[axis] = len(at)
-            axes.append(at.astype(np.float32).reshape(shape))
-        return axes
-
-    def per_voxel(self) -> tuple[int, int, int]:
-        """Samples along each axis of a voxel."""
-        x, y, z = (int(np.clip(np.ceil(step * _SAMPLES_PER_MM), 4, 12)) for step in self.spacing)
-        return x, y, z
-
-    def averaged(self, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Share of the samples of each voxel that is inside."""
-        (x, y, z), (a, b, c) = self.sides, self.per_voxel()
-        return inside.reshape(x, a, y, b, z, c).mean((1, 3, 5), dtype=np.float32)
 
 
 def volume_scene(
@@ -92,29 +60,37 @@ def volume_scene(
     if min(shape) < 16 or min(np.multiply(shape, spacing)) < 16:
         raise ConfigError(f"shape: expected at least 16 voxels and 16 mm along each axis, got {shape} at {spacing} mm")
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    grid = _Grid((0, 0, 0), shape, spacing)
-    alphas = {"vessels": _vessels, "shell": _shell, "organs": _organs}[kind](grid, rng)
+    grid = Grid((0, 0, 0), shape, spacing)
+    if kind == "bodies":
+        alphas, clean = bodies(grid, rng)
+    else:
+        alphas = {"vessels": _vessels, "shell": _shell, "organs": _organs}[kind](grid, rng)
+        clean = _clean(alphas, grid, rng)
+    voxels = _measured(clean, grid, rng)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -np.multiply(shape, spacing) / 2
     geometry = Geometry.of(shape, affine)
-    voxels = _values(alphas, grid, rng)
     return VolumeScene(kind, Volume(voxels=voxels, geometry=geometry, template=template_for(geometry)), alphas)
 
 
 def volume_scenes(count: int, *, seed: int = 0, kinds: tuple[Kind, ...] = KINDS) -> Iterator[VolumeScene]:
-    """`count` scenes, the kinds in turn, of several spacings; scene i depends on `seed`, i and `kinds` only."""
+    """`count` scenes, the kinds in turn, of several spacings; scene i depends on `seed`, i and `kinds` only.
+
+    "bodies" has two to three times as many voxels along an axis as the others.
+    """
     for index in range(count):
+        kind = kinds[index % len(kinds)]
         rng = np.random.default_rng([seed, index])
         step, thick = rng.uniform(0.7, 1.2), rng.uniform(1.0, 3.0)
         x, y = (int(rng.integers(64, 97)) for _ in range(2))
         z = int(rng.integers(24, 41))
+        if kind == "bodies":
+            x, y, z = (int(side * rng.uniform(low, high)) for side, low, high in ((x, 2, 3), (y, 2, 3), (z, 1, 2)))
         scene_seed = seed * 10_007 + index
-        yield volume_scene(
-            kinds[index % len(kinds)], seed=scene_seed, shape=(x, y, z), spacing=(step, step, max(step, thick))
-        )
+        yield volume_scene(kind, seed=scene_seed, shape=(x, y, z), spacing=(step, step, max(step, thick)))
 
 
-def _vessels(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+def _vessels(grid: Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
     """A tree of round tubes: a trunk that divides, each branch thinner than what it comes from."""
     size = np.multiply(grid.sides, grid.spacing)
     start = size * (rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65), 0.02)
@@ -139,7 +115,7 @@ def _vessels(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.floa
 
 def _add_tube(
     alpha: NDArray[np.float32],
-    grid: _Grid,
+    grid: Grid,
     start: NDArray[np.float64],
     end: NDArray[np.float64],
     radii: tuple[float, float],
@@ -149,7 +125,7 @@ def _add_tube(
     high = np.ceil((np.maximum(start, end) + max(radii)) / grid.spacing).astype(int).clip(0, grid.sides)
     if (high <= low).any():
         return
-    part = _Grid(tuple(low), tuple(high - low), grid.spacing)
+    part = Grid(tuple(low), tuple(high - low), grid.spacing)
     axes = part.samples()
     along = end - start
     share = sum((axis - start[i]) * along[i] for i, axis in enumerate(axes)) / float(along @ along)
@@ -160,30 +136,12 @@ def _add_tube(
     np.maximum(alpha[window], part.averaged(np.asarray(inside)), out=alpha[window])
 
 
-def _ellipsoid(
-    axes: Coordinates, centre: NDArray[np.float64], radii: NDArray[np.float64], turn: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """(..., ) squared relative radius: below 1 inside."""
-    offsets = [axis - np.float32(middle) for axis, middle in zip(axes, centre, strict=True)]
-    total: NDArray[np.floating] = np.zeros((1, 1, 1), np.float32)
-    for row, radius in zip(turn, radii, strict=True):
-        along = sum((offset * np.float32(weight) for offset, weight in zip(offsets, row, strict=True)), np.float32(0))
-        total = total + (along / np.float32(radius)) ** 2
-    return np.asarray(total, np.float32)
-
-
-def _rotation(rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
-    """An orthogonal matrix near the identity."""
-    matrix, triangle = np.linalg.qr(np.eye(3) + rng.normal(0, amount, (3, 3)))
-    return matrix * np.sign(np.diag(triangle))
-
-
-def _shell(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+def _shell(grid: Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
     """The wall between two ellipsoids around one centre."""
     size = np.multiply(grid.sides, grid.spacing)
     centre, radii = size * rng.uniform(0.45, 0.55, 3), size * rng.uniform(0.27, 0.4, 3)
-    turn, wall = _rotation(rng, 0.2), rng.uniform(1.0, 2.0)
-    return {"shell": _by_slabs(grid, lambda axes: _wall(axes, centre, radii, turn, wall))}
+    turn, wall = rotation(rng, 0.2), rng.uniform(1.0, 2.0)
+    return {"shell": by_slabs(grid, lambda axes: _wall(axes, centre, radii, turn, wall))}
 
 
 def _wall(
@@ -193,11 +151,11 @@ def _wall(
     turn: NDArray[np.float64],
     wall: float,
 ) -> NDArray[np.bool_]:
-    outside = _ellipsoid(axes, centre, radii, turn) <= 1
-    return np.asarray(outside & (_ellipsoid(axes, centre, radii - wall, turn) > 1))
+    outside = ellipsoid(axes, centre, radii, turn) <= 1
+    return np.asarray(outside & (ellipsoid(axes, centre, radii - wall, turn) > 1))
 
 
-def _organs(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+def _organs(grid: Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
     """Three ellipsoids that do not touch, named by size."""
     size = np.multiply(grid.sides, grid.spacing)
     found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
@@ -210,9 +168,9 @@ def _organs(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float
                 found.append((centre, radii))
                 break
     names = ("large", "middle", "small")
-    turns = [_rotation(rng, 0.05) for _ in found]
+    turns = [rotation(rng, 0.05) for _ in found]
     return {
-        name: _by_slabs(grid, partial(_inside_ellipsoid, centre=centre, radii=radii, turn=turn))
+        name: by_slabs(grid, partial(_inside_ellipsoid, centre=centre, radii=radii, turn=turn))
         for name, (centre, radii), turn in zip(names, found, turns, strict=False)
     }
 
@@ -220,38 +178,22 @@ def _organs(grid: _Grid, rng: np.random.Generator) -> dict[str, NDArray[np.float
 def _inside_ellipsoid(
     axes: Coordinates, centre: NDArray[np.float64], radii: NDArray[np.float64], turn: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    return np.asarray(_ellipsoid(axes, centre, radii, turn) <= 1)
+    return np.asarray(ellipsoid(axes, centre, radii, turn) <= 1)
 
 
-def _by_slabs(grid: _Grid, inside: Callable[[Coordinates], NDArray[np.bool_]]) -> NDArray[np.float32]:
-    """Shares of voxels, a few slices at a time."""
-    alpha = np.zeros(grid.sides, np.float32)
-    for z in range(grid.sides[2]):
-        slab = _Grid((0, 0, z), (*grid.sides[:2], 1), grid.spacing)
-        alpha[:, :, z : z + 1] = slab.averaged(inside(slab.samples()))
-    return alpha
-
-
-def _values(alphas: dict[str, NDArray[np.float32]], grid: _Grid, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A picture of the alphas: textures, bias field, noise; values around 0 to 1000, above 0."""
+def _clean(alphas: dict[str, NDArray[np.float32]], grid: Grid, rng: np.random.Generator) -> NDArray[np.floating]:
+    """A picture of the alphas with textures; values around 0 to 1000."""
     base = rng.uniform(300, 600)
-    values = base + _smooth(grid, rng, 18.0) * rng.uniform(20, 60) + _smooth(grid, rng, 5.0) * rng.uniform(5, 25)
+    values = base + smooth(grid, rng, 18.0) * rng.uniform(20, 60) + smooth(grid, rng, 5.0) * rng.uniform(5, 25)
     for alpha in alphas.values():
         contrast = rng.uniform(120, 250) * rng.choice([-1, 1])
-        inner = base + contrast + _smooth(grid, rng, 10.0) * rng.uniform(5, 25)
+        inner = base + contrast + smooth(grid, rng, 10.0) * rng.uniform(5, 25)
         values = values + alpha * (inner - values)
-    values = values * (1 + rng.uniform(0.03, 0.12) * _smooth(grid, rng, 60.0))
+    return values
+
+
+def _measured(clean: NDArray[np.floating], grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Values with a bias field and noise, above 0."""
+    values = clean * (1 + rng.uniform(0.03, 0.12) * smooth(grid, rng, 60.0))
     values = values + rng.normal(0, rng.uniform(5, 25), grid.sides)
     return np.clip(values, 1, None).astype(np.float32)
-
-
-def _smooth(grid: _Grid, rng: np.random.Generator, scale_mm: float) -> NDArray[np.float32]:
-    """(X, Y, Z) noise of mean 0 and deviation 1 that changes over about `scale_mm`."""
-    cells = [max(2, int(np.ceil(n * s / scale_mm)) + 1) for n, s in zip(grid.sides, grid.spacing, strict=True)]
-    noise: NDArray[Any] = rng.normal(0, 1, cells).astype(np.float32)
-    for axis, side in enumerate(grid.sides):
-        flat: NDArray[Any] = np.moveaxis(np.asarray(noise), axis, 0)
-        rest = flat.shape[1:]
-        drawn = cv2.resize(flat.reshape(len(flat), -1), (int(np.prod(rest)), side), interpolation=cv2.INTER_CUBIC)
-        noise = np.moveaxis(drawn.reshape(side, *rest), 0, axis)
-    return ((noise - noise.mean()) / max(float(noise.std()), 1e-6)).astype(np.float32)

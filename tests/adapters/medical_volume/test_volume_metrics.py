@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from adapters.medical_volume.metrics import METRIC_NAMES, dice, score_volume, surface_dice, surface_distances
+from adapters.medical_volume.metrics import (
+    METRIC_NAMES,
+    dice,
+    score_volume,
+    slices_beyond,
+    surface_dice,
+    surface_distances,
+)
 from adapters.medical_volume.protocols import PROTOCOLS, largest_pieces, protocol_prompts
 from zim.errors import ConfigError, DataError
 
@@ -121,3 +128,18 @@ def test_boxes_reach_around_what_is_there() -> None:
     assert protocol_prompts(truth, "box_all")[0].box.tolist() == [10, 4, 15, 9]
     shift = 30 * 20 / 1024
     assert protocol_prompts(truth, "medsam_box")[0].box == pytest.approx([10 - shift, 5 - shift, 14 + shift, 9 + shift])
+
+
+def test_slices_beyond_the_ends_of_an_object() -> None:
+    truth = np.zeros((6, 6, 20), np.float32)
+    truth[2:4, 2:4, 5:10] = 1
+    answer = np.zeros_like(truth)
+    assert slices_beyond(answer, truth, 2) == 0
+    answer[2:4, 2:4, 6:8] = 1
+    assert slices_beyond(answer, truth, 2) == 0
+    answer[3, 3, 3:13] = 0.6
+    assert slices_beyond(answer, truth, 2) == 3
+    answer[3, 3, 1] = 0.51
+    answer[3, 3, 19] = 0.5  # no part of the answer
+    assert slices_beyond(answer, truth, 2) == 4
+    assert slices_beyond(answer, truth, 0) == 0

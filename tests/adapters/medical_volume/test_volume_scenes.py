@@ -31,7 +31,7 @@ def test_scenes_depend_on_their_seed_only() -> None:
         assert one.volume.voxels.min() > 0 and one.volume.voxels.dtype == np.float32
         for alpha in one.alphas.values():
             assert alpha.min() == 0 and 0.5 < alpha.max() <= 1 and ((alpha > 0.02) & (alpha < 0.98)).any()
-    kinds = [scene.kind for scene in volume_scenes(3, seed=1)]
+    kinds = [scene.kind for scene in volume_scenes(4, seed=1)]
     assert kinds == list(KINDS)
     with pytest.raises(ConfigError, match="kind: expected one of vessels"):
         volume_scene("bones", seed=0)  # type: ignore[arg-type]
@@ -60,6 +60,21 @@ def test_a_wall_has_the_volume_between_two_ellipsoids() -> None:
     volume = 4 / 3 * np.pi * (np.prod(radii) - np.prod(radii - wall))
     alpha = volume_scene("shell", seed=seed, shape=shape, spacing=spacing).alphas["shell"]
     assert alpha.sum() * np.prod(spacing) == pytest.approx(volume, rel=0.01)
+
+
+def test_bodies_are_large_solid_and_the_same_on_every_grid() -> None:
+    """As for organs; no voxel belongs to two bodies, and what lies deep in one is wholly its own."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    for seed in range(3):
+        fine = volume_scene("bodies", seed=seed, shape=(96, 96, 24), spacing=(1.0, 1.0, 2.0))
+        coarse = volume_scene("bodies", seed=seed, shape=(48, 48, 24), spacing=(2.0, 2.0, 2.0)).alphas
+        assert 2 <= len(fine.alphas) <= 4 and list(fine.alphas) == list(coarse)
+        assert sum(fine.alphas.values()).max() <= 1 + 1e-5
+        for name, alpha in fine.alphas.items():
+            assert alpha.sum() == pytest.approx(4 * coarse[name].sum(), rel=5e-3)
+        largest = max(fine.alphas.values(), key=np.sum)
+        deep = ndimage.binary_erosion(largest > 0.5, iterations=3)
+        assert deep.sum() > 3000 and largest[deep].mean() > 0.999
 
 
 def test_vessels_hang_together() -> None:
