@@ -117,10 +117,10 @@ def text_table(comparison: Comparison) -> str:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The same as Markdown."""
+    """The same as Markdown, with the standard deviation behind each mean of several samples."""
     parts = [f"**{comparison.title}**"]
     for case in comparison.cases():
-        head, *body = _table(comparison, case)
+        head, *body = _table(comparison, case, spread=True)
         rule = "|".join(["---"] + ["---:"] * (len(head) - 1))
         lines = [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in body)]
         parts.append("\n".join([f"*{case}*", "", *lines]))
@@ -165,7 +165,7 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _table(comparison: Comparison, case: str) -> list[list[str]]:
+def _table(comparison: Comparison, case: str, *, spread: bool = False) -> list[list[str]]:
     used = [m for m in comparison.metrics if any(comparison.values(case, r, m.key) for r in comparison.rows(case))]
     best = {m.key: _best(comparison, case, m) for m in used}
     arrows = {True: "↑", False: "↓"}
@@ -175,7 +175,9 @@ def _table(comparison: Comparison, case: str) -> list[list[str]]:
         for m in used:
             found = comparison.values(case, row, m.key)
             text = f"{np.mean(found):.{m.digits}f}" if found else "-"
-            cells.append(f"{text}*" if found and text == best[m.key] else text)
+            star = "*" if found and text == best[m.key] else ""
+            around = f" ± {np.std(found):.{m.digits}f}" if spread and len(found) > 1 else ""
+            cells.append(f"{text}{around}{star}")
         table.append(cells)
     return table
 

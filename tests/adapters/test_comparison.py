@@ -43,7 +43,7 @@ def test_tables(comparison: Comparison) -> None:
     lines = text_table(comparison).splitlines()
     assert lines[2:6] == ["fine", "     n  MSE ↓  IoU ↑", "zim  2   3.0*  0.50*", "sam  2    6.0  0.50*"]
     assert "1 failures:\n- sam on c: out of memory" in text_table(comparison)
-    assert "| zim | 2 | 3.0* | 0.50* |" in markdown_table(comparison)
+    assert "| zim | 2 | 3.0 ± 1.0* | 0.50* |" in markdown_table(comparison)
     assert comparison.mean("fine", "zim", "iou") == 0.5 and comparison.mean("fine", "sam", "mse") == 6
     with pytest.raises(ConfigError, match="expected figures of 'none'"):
         comparison.mean("fine", "zim", "none")
