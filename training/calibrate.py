@@ -94,10 +94,12 @@ def fit(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, list[float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit one scale on mattes that no run has seen and write the weights with it folded in."""
+    """Fit one scale on mattes that no run has seen, or take a given one, and write the weights with it folded in."""
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=main.__doc__)
     parser.add_argument("weights", type=Path, help="safetensors of ZIM or the baseline")
-    parser.add_argument("--root", type=Path, required=True, help="folder with image/ + alpha/")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--root", type=Path, help="fit on this folder with image/ + alpha/")
+    how.add_argument("--scale", type=float, metavar="S", help="fold in this scale instead: below 1 softer")
     parser.add_argument("--limit", type=int, metavar="N", help="photographs (default: all)")
     parser.add_argument("--out", type=Path, required=True, help="file to write, float16")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -105,9 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.limit is not None and options.limit < 1:
             raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+        if options.scale is not None and not (math.isfinite(options.scale) and options.scale > 0):
+            raise ConfigError(f"--scale: expected a positive number, got {options.scale}")
         checkpoint = read_checkpoint(options.weights)
         scaled(checkpoint.state_dict, 1.0)  # refused before an hour of measuring
-        scale, means = fit(_answers(options.weights, options.root, options.limit, options.device))
+        scale, gain = _chosen(options)
         metadata = {key: text for key, text in checkpoint.metadata.items() if key not in RESERVED_METADATA}
         state = scaled(checkpoint.state_dict, scale)
         save_checkpoint(options.out, state, config=checkpoint.config, metadata=metadata, dtype=torch.float16)
@@ -117,8 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("calibrate: interrupted, nothing was written", file=sys.stderr)
         return 130
-    print(f"{options.out}: logits times {scale:.2f}, loss {means[SCALES.index(1.0)]:.4f} -> {min(means):.4f}")
+    print(f"{options.out}: logits times {scale:.2f}{gain}")
     return 0
+
+
+def _chosen(options: argparse.Namespace) -> tuple[float, str]:
+    """The scale that is asked for or fits best, and what it brings."""
+    if options.scale is not None:
+        return options.scale, ""
+    scale, means = fit(_answers(options.weights, options.root, options.limit, options.device))
+    return scale, f", loss {means[SCALES.index(1.0)]:.4f} -> {min(means):.4f}"
 
 
 if __name__ == "__main__":

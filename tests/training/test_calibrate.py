@@ -61,7 +61,13 @@ def test_command_keeps_licence_and_names_what_is_wrong(tmp_path: Path, capsys: p
     assert main([str(source), "--root", str(tmp_path / "set"), "--out", str(out), "--device", "cpu"]) == 0
     assert "logits times" in capsys.readouterr().out
     assert read_checkpoint(out).metadata["license"] == "mine"
+    assert main([str(source), "--scale", "0.5", "--out", str(out)]) == 0
+    assert "logits times 0.50\n" in capsys.readouterr().out
+    half, whole = (read_checkpoint(path).state_dict for path in (out, source))
+    layer = "mask_decoder.output_hypernetworks_mlps.0.layers.2.bias"
+    torch.testing.assert_close(half[layer].float(), whole[layer] / 2, rtol=1e-2, atol=1e-4)
     for arguments, message in (
+        ([str(source), "--scale", "0"], "--scale: expected a positive number, got 0.0"),
         ([str(source), "--root", str(tmp_path / "none")], "none"),
         ([str(tmp_path / "no.safetensors"), "--root", str(tmp_path / "set")], "no.safetensors"),
         ([str(source), "--root", str(tmp_path / "set"), "--limit", "0"], "--limit: expected at least 1, got 0"),
