@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from adapters.medical_volume.loading import load_shape, load_volume
 from adapters.medical_volume.scenes import Kind, volume_scene
@@ -21,8 +22,23 @@ MAX_VOXELS = 512 * 512 * 400
 KEPT_VOXELS = 4 * MAX_VOXELS
 """Volumes of all people that stay in memory, one at least; others are read again when they are asked for."""
 
-EXAMPLES: dict[str, tuple[Kind, int]] = {"organs": ("organs", 0), "vessels": ("vessels", 0), "shell": ("shell", 0)}
-"""Kind and seed of synthetic volumes (`adapters.medical_volume.scenes`)."""
+
+
+class Example(NamedTuple):
+    """A synthetic volume (`adapters.medical_volume.scenes.volume_scene`)."""
+
+    kind: Kind
+    seed: int = 0
+    shape: tuple[int, int, int] = (80, 80, 32)
+    spacing: tuple[float, float, float] = (1.0, 1.0, 2.0)
+
+
+EXAMPLES = {
+    "organs": Example("organs"),
+    "bodies": Example("bodies", seed=6, shape=(144, 144, 24), spacing=(1.0, 1.0, 3.0)),
+    "vessels": Example("vessels"),
+    "shell": Example("shell"),
+}
 
 _made: dict[str, Path] = {}
 _examples_box = Outbox()
@@ -163,8 +179,8 @@ def example_volume(name: str) -> Path:
         raise DataError(f"example: expected one of {', '.join(EXAMPLES)}, got {short(name)}")
     with _examples_lock:
         if name not in _made or not _made[name].is_file():
-            kind, seed = EXAMPLES[name]
-            scene = volume_scene(kind, seed=seed)
+            one = EXAMPLES[name]
+            scene = volume_scene(one.kind, seed=one.seed, shape=one.shape, spacing=one.spacing)
             path = _examples_box.beside(safe_name(f"{name}.nii.gz"))
             scene.volume.save(path, scene.volume.voxels)
             _made[name] = path

@@ -283,7 +283,7 @@ def test_examples_are_made_once() -> None:
     path = example_volume("vessels")
     assert example_volume("vessels") == path
     assert nibabel.load(path).shape == (80, 80, 32)
-    with pytest.raises(DataError, match="example: expected one of organs, vessels, shell"):
+    with pytest.raises(DataError, match="example: expected one of organs, bodies, vessels, shell"):
         example_volume("../secret")
 
 
