@@ -43,8 +43,8 @@ SPECIALIST = "zim_tiny_medical"
 INTRO = f"""# {TITLE}
 Mark an object on one slice or a few, then follow it through the volume.
 **A research tool, no medical device: not for diagnosis or treatment.** The models are small and young; the medical one
-was fine-tuned on hippocampus MR and made-up shapes only; none of them follows a branching tree from one slice. Look at every
-slice before you use a result.
+was fine-tuned on hippocampus MR and made-up shapes only; none of them follows a branching tree from one slice. Look at
+every slice before you use a result.
 """
 JOBS = 2
 """Volumes that are followed at once; each may need some 1.5 GB."""
