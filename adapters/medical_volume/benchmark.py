@@ -50,7 +50,7 @@ FOLLOWED = ("middle", "box3d", "box3d_3axes")
 
 BOXES, OTHERS = ("box3d", "box3d_3axes"), ("middle", *PROTOCOLS)
 SCENE_SHAPE, SCENE_SPACING = (64, 64, 20), (1.0, 1.0, 2.0)
-BODIES_SHAPE, BODIES_SPACING = (192, 192, 12), (1.0, 1.0, 4.0)
+BODIES_SHAPE, BODIES_SPACING = (160, 160, 16), (1.0, 1.0, 3.0)
 VOLUMES = 8
 PROTOCOL_VOLUMES = 3
 """All prompt modes are measured on the first so many volumes, 3-D boxes on all."""
