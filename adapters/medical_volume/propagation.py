@@ -33,8 +33,8 @@ lies inside of what was."""
 
 
 _DWINDLED, _REGROWN = 0.6, 1.1
-"""An object is near its end where its area has fallen below the first share of its largest: half as much doubt counts
-there, and counts at once where the area is again so many times its smallest."""
+"""An object is near its end where its area has fallen below the first share of its largest, and half as much doubt
+counts there as elsewhere; it counts at once where the area is again so many times its smallest."""
 
 
 class SliceAnswer(NamedTuple):
@@ -133,7 +133,7 @@ def follow(
         areas.append(int(solid.sum()))
         dwindled = min(areas) < _DWINDLED * max(areas)
         doubt = abs(1 - likeness) / (1 - settings.sure_likeness) if appearance.clear else 0.0
-        doubtful = doubt > (0.5 if dwindled else 1.0)
+        doubtful = doubt > (0.5 if dwindled or doubted else 1.0)  # a slice in doubt makes the next one suspect
         again = dwindled and areas[-1] > _REGROWN * min(areas)
         jump = _jump(solid, before > SOLID, settings)
         if jump is None and (likeness < settings.min_likeness or (doubtful and (doubted or again))):
