@@ -57,7 +57,7 @@ def test_large_bodies_come_out_solid(
     medical.set_image(slice_with(truth, tone, around=around, noise=4))
     masks, _, _ = medical.predict(box=box_from_alpha(truth), multimask_output=False)
     answer, solid = masks[0] > 0.5, truth > 0.5
-    assert 2 * (answer & solid).sum() / (answer.sum() + solid.sum()) > 0.95
+    assert 2 * (answer & solid).sum() / (answer.sum() + solid.sum()) > 0.9
 
 
 def test_a_wall_comes_out_as_a_wall(medical: ZimPredictor) -> None:
