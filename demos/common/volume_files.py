@@ -23,7 +23,6 @@ KEPT_VOXELS = 4 * MAX_VOXELS
 """Volumes of all people that stay in memory, one at least; others are read again when they are asked for."""
 
 
-
 class Example(NamedTuple):
     """A synthetic volume (`adapters.medical_volume.scenes.volume_scene`)."""
 
