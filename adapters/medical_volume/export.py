@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, help="take every so many slices, along each axis")
     parser.add_argument("--scenes", type=int, default=0, metavar="N", help="synthetic volumes to add")
     parser.add_argument("--scene-kinds", nargs="+", choices=KINDS, default=KINDS, help="of the synthetic volumes")
-    parser.add_argument("--scenes-every", type=int, default=3)
+    most = f"take every so many slices of these, along each axis, and at most {_SCENE_SLICES} (default: 3)"
+    parser.add_argument("--scenes-every", type=int, default=3, metavar="N", help=most)
     parser.add_argument(
         "--pieces", type=int, default=0, metavar="N", help="of slices with several pieces, write N of them alone too"
     )

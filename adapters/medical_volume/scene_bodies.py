@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene_grid import Coordinates, Grid, ellipsoid, rotation, smooth
+from .scene_grid import Coordinates, Grid, by_slabs, ellipsoid, rotation, smooth
 
 Alphas = dict[str, NDArray[np.float32]]
 
@@ -18,7 +18,7 @@ _MOST = 4
 
 
 class _Lobe(NamedTuple):
-    """An ellipsoid with flatter sides the larger `power` is; 2 is round. centre, radii: mm."""
+    """See `ellipsoid`. centre, radii: mm."""
 
     centre: NDArray[np.float64]
     radii: NDArray[np.float64]
@@ -27,16 +27,7 @@ class _Lobe(NamedTuple):
 
     def contains(self, axes: Coordinates) -> NDArray[np.bool_]:
         """Which sampling points lie inside."""
-        if self.power == 2.0:
-            return np.asarray(ellipsoid(axes, self.centre, self.radii, self.turn) <= 1)
-        total: NDArray[np.floating] = np.zeros((1, 1, 1), np.float32)
-        for row, radius in zip(self.turn, self.radii, strict=True):
-            along = sum(
-                (np.float32(weight) * (axis - np.float32(middle)))
-                for axis, middle, weight in zip(axes, self.centre, row, strict=True)
-            )
-            total = total + np.abs(along / np.float32(radius)) ** np.float32(self.power)
-        return np.asarray(total <= 1)
+        return np.asarray(ellipsoid(axes, self.centre, self.radii, self.turn, self.power) <= 1)
 
 
 class _Body(NamedTuple):
@@ -62,15 +53,15 @@ class _Body(NamedTuple):
         share = np.zeros(grid.sides, np.float32)
         if (last <= first).any():
             return share
-        (x0, y0, z0), (x1, y1, z1) = first.tolist(), last.tolist()
-        for z in range(z0, z1):
-            slab = Grid((x0, y0, z), (x1 - x0, y1 - y0, 1), grid.spacing)
-            share[x0:x1, y0:y1, z : z + 1] = slab.averaged(self.contains(slab.samples()))
+        window = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        share[window] = by_slabs(Grid(tuple(first), tuple(last - first), grid.spacing), self.contains)
         return share
 
 
 def bodies(grid: Grid, rng: np.random.Generator) -> tuple[Alphas, NDArray[np.float32]]:
     """The shares of up to four bodies, "body1" the first drawn, and the values of the volume before noise.
+
+    None may be left in a volume of some twenty voxels a side: those of less than 50 voxels are not painted.
 
     Args:
         grid: of the whole volume.

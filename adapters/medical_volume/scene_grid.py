@@ -21,7 +21,7 @@ class Grid(NamedTuple):
     spacing: tuple[float, float, float]
 
     def samples(self) -> Coordinates:
-        """Coordinates in mm of the sampling points along each axis, for broadcasting, and their number a voxel."""
+        """Coordinates in mm of the sampling points along each axis, for broadcasting."""
         axes = []
         for axis, (first, count, step) in enumerate(zip(*self, strict=True)):
             per_voxel = self.per_voxel()[axis]
@@ -43,14 +43,18 @@ class Grid(NamedTuple):
 
 
 def ellipsoid(
-    axes: Coordinates, centre: NDArray[np.float64], radii: NDArray[np.float64], turn: NDArray[np.float64]
+    axes: Coordinates,
+    centre: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    turn: NDArray[np.float64],
+    power: float = 2.0,
 ) -> NDArray[np.float32]:
-    """(..., ) squared relative radius: below 1 inside."""
+    """(..., ) relative radius to the power: below 1 inside. Sides are flatter the larger `power` is; 2 is round."""
     offsets = [axis - np.float32(middle) for axis, middle in zip(axes, centre, strict=True)]
     total: NDArray[np.floating] = np.zeros((1, 1, 1), np.float32)
     for row, radius in zip(turn, radii, strict=True):
         along = sum((offset * np.float32(weight) for offset, weight in zip(offsets, row, strict=True)), np.float32(0))
-        total = total + (along / np.float32(radius)) ** 2
+        total = total + np.abs(along / np.float32(radius)) ** np.float32(power)
     return np.asarray(total, np.float32)
 
 
@@ -61,10 +65,10 @@ def rotation(rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
 
 
 def by_slabs(grid: Grid, inside: Callable[[Coordinates], NDArray[np.bool_]]) -> NDArray[np.float32]:
-    """Shares of voxels, a few slices at a time."""
+    """Shares of voxels, a slice at a time."""
     alpha = np.zeros(grid.sides, np.float32)
     for z in range(grid.sides[2]):
-        slab = Grid((0, 0, z), (*grid.sides[:2], 1), grid.spacing)
+        slab = Grid((*grid.first[:2], grid.first[2] + z), (*grid.sides[:2], 1), grid.spacing)
         alpha[:, :, z : z + 1] = slab.averaged(inside(slab.samples()))
     return alpha
 

@@ -27,8 +27,8 @@ class Settings:
         surroundings' than to the object's (below `min_likeness` of the way), or, where the
         object stands out clearly (`appearance.CLEAR_CONTRAST`), in two slices one after the other not quite the
         object's (farther from them than `1 - sure_likeness` of the way, on either side): the last slice of an object is
-        part surroundings, what touches it beyond its end goes on. Half of that is enough in an object that has
-        dwindled, and one such slice where it grows again.
+        part surroundings, what touches it beyond its end goes on. Half of that is enough in the second of the two, in
+        an object that has dwindled also in the first, and one such slice where that grows again.
     min_island, min_hole: pieces and holes of fewer millilitres are removed and filled; 0 leaves them alone.
     largest_only: keep the largest piece of every label.
     """

@@ -190,7 +190,20 @@ def test_the_comparison_asks_everyone_the_same(
         assert comparison.mean(case, "grey", "mae") == comparison.mean(case, "twin (sigmoid)", "mae")
         assert comparison.mean(case, "grey", "dice") == comparison.mean(case, "twin (binary)", "dice")
     assert not comparison.failures and len(comparison.tiles) == 2
+    assert comparison.values("set: middle", "grey", "beyond") and not comparison.values("set: point", "grey", "beyond")
+    assert sum("at most" in note and note.startswith("set: middle, grey") for note in comparison.notes) == 1
     assert load_volume(data_set / "labels" / "case0.nii.gz").voxels.max() == 3
+
+
+def test_the_generated_cases() -> None:
+    """Each kind with its modes, and something to ask for on some slice."""
+    cases = list(benchmark._synthetic(1))
+    modes = {case.data: case.modes for case in cases}
+    asked = ("boxes", "medsam_box")
+    assert modes == {"vessels": asked, "shell": asked, "organ": ("middle", "box3d"), "body": asked}
+    organs = [case.sample for case in cases if case.data == "organ"]
+    assert organs == ["organ 0 large", "organ 0 middle", "organ 0 small"]
+    assert all((case.truth > 0.5).any() and case.truth.shape == case.volume.voxels.shape for case in cases)
 
 
 PINNED = [

@@ -197,6 +197,17 @@ def test_what_touches_the_end_is_left_after_a_slice_in_doubt(grey_predictor: Any
     assert found.ends["up"] == ("end" if last == 29 else "likeness")
 
 
+@pytest.mark.parametrize(("first", "last"), [(500.0, 15), (700.0, 29)], ids=["after doubt", "without doubt"])
+def test_a_slice_in_doubt_makes_the_next_one_suspect(grey_predictor: Any, first: float, last: int) -> None:
+    """Values three quarters of the way to the object's are the object, but not behind a slice in doubt."""
+    x, y, z = np.mgrid[:40, :40, :30]
+    tube = np.hypot(x - 20, y - 20) < 8
+    noise = np.random.default_rng(0).normal(0, 1, tube.shape)
+    tones = np.select([z < 15, z == 15], [900, first], 700)
+    found = _followed(grey_predictor, (100 + tube * (tones - 100) + noise).astype(np.float32), tube, start=8)
+    assert extent(found.alpha) == (0, last)
+
+
 def test_values_may_change_slowly(grey_predictor: Any) -> None:
     """As under a bias field: the far end is as dark as what would be another object right away."""
     x, y, z = np.mgrid[:40, :40, :60]
