@@ -107,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.limit is not None and options.limit < 1:
             raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+        if options.limit is not None and options.scale is not None:
+            raise ConfigError(f"--limit: expected with --root alone, got {options.limit} with --scale")
         if options.scale is not None and not (math.isfinite(options.scale) and options.scale > 0):
             raise ConfigError(f"--scale: expected a positive number, got {options.scale}")
         checkpoint = read_checkpoint(options.weights)

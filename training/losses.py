@@ -1,23 +1,32 @@
 """Losses: the paper's L1 + lambda * gradient for mattes, SAM's focal + dice for segmentation, and quality heads."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zim.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class MatteLossConfig:
     """`gradient` is the paper's lambda (section 4, 10). The cross-entropy and dice beside it are this project's own:
     they get a model that starts from nothing off the ground, and fade from `start_aux` to `end_aux` over the run.
-    `multimask` weighs the best of the three masks against the single one, `quality` the quality head."""
+    `multimask` weighs the best of the three masks against the single one, `quality` the quality head. `volume` weighs
+    an error of the matte's sum, also this project's own: where that sum is what is measured (volumes, areas)."""
 
     gradient: float = 10.0
     start_aux: float = 1.0
     end_aux: float = 0.2
     multimask: float = 0.5
     quality: float = 0.1
+    volume: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.volume) and self.volume >= 0):
+            raise ConfigError(f"volume: expected a number >= 0, got {self.volume}")
 
     def aux(self, progress: float) -> float:
         """Weight of cross-entropy and dice at `progress` in [0, 1]."""
@@ -66,6 +75,16 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.
     return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
 
 
+def volume_loss(alpha: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """|sum alpha - sum target| as a share of the target's sum, (..., h, w) -> (...).
+
+    L1 is smallest at the median: where a pixel is empty more often than not it teaches 0, and thin things, whose pixels
+    are nearly all partly full, come out too small. This term asks for the right sum and says nothing of where.
+    """
+    missing = ((alpha - target) * weight).sum((-2, -1)).abs()
+    return missing / ((target * weight).sum((-2, -1)) + 1)
+
+
 def intersection_over_union(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """IoU of alpha > 0.5 with target > 0.5 inside `weight` > 0, (..., h, w) -> (...)."""
     counted = weight > 0
@@ -75,10 +94,13 @@ def intersection_over_union(logits: Tensor, target: Tensor, weight: Tensor) -> T
 
 
 def matte_loss(logits: Tensor, target: Tensor, weight: Tensor, config: MatteLossConfig, aux: float) -> Tensor:
-    """The paper's loss plus `aux` times cross-entropy and dice: (..., h, w) logits -> (...)."""
+    """The paper's loss, `aux` times cross-entropy and dice, and the error of the sum: (..., h, w) logits -> (...)."""
     alpha = torch.sigmoid(logits)
     paper = weighted_l1(alpha, target, weight) + config.gradient * gradient_loss(alpha, target, weight)
-    return paper + aux * (cross_entropy(logits, target, weight) + soft_dice_loss(alpha, target, weight))
+    own = aux * (cross_entropy(logits, target, weight) + soft_dice_loss(alpha, target, weight))
+    if config.volume:
+        own = own + config.volume * volume_loss(alpha, target, weight)
+    return paper + own
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from zim.errors import ConfigError
 
 from .data.batches import BatchConfig, BatchSource, Shares, Sources, StepSource
 from .data.mattes import MatteFolders, MatteShards
+from .data.prompt_sampling import PromptConfig
 from .data.scene_cache import SceneCache, first_training_seed
 from .data.scene_photos import PhotoPool
 from .data.segments import SegmentPool
@@ -52,6 +53,13 @@ def data_options(options: argparse.ArgumentParser) -> None:
         help="how often a sample comes from where, in proportion: scenes, segments, pasted, mattes, shards; "
         "what is not named is left out",
     )
+    options.add_argument(
+        "--box-jitter",
+        type=float,
+        metavar="SHARE",
+        help="how far, at most, an edge of a box prompt is off, as a share of that side of the box "
+        f"(default: {PromptConfig.box_jitter}; more for loose boxes and boxes handed from slice to slice)",
+    )
     options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
     options.add_argument("--sprites", type=Path, help="library of sprites, for presets that make batches on a GPU")
 
@@ -87,9 +95,13 @@ def open_data(options: argparse.Namespace, config: TrainConfig, device: torch.de
     if (config.source == "sprites") != (options.sprites is not None):
         given = "none" if options.sprites is None else options.sprites
         raise ConfigError(f"--sprites: expected with presets that use sprites, and only there, got {given}")
+    if config.source == "sprites" and options.box_jitter is not None:
+        raise ConfigError(f"--box-jitter: expected with presets that make batches on the CPU, got {options.box_jitter}")
     if config.source == "sprites":
         return _sprites(options, config, device)
     shares = parse_shares(options.shares)
+    jitter = PromptConfig.box_jitter if options.box_jitter is None else options.box_jitter
+    PromptConfig(box_jitter=jitter)  # refused here, not in a data process
     photos = PhotoPool(options.photos) if options.photos else None
     segments = SegmentPool(options.segments) if options.segments else None
     mattes = MatteFolders(options.mattes) if options.mattes else None
@@ -103,7 +115,9 @@ def open_data(options: argparse.Namespace, config: TrainConfig, device: torch.de
         return SceneCache(folder=options.cache, size=size, first=first, count=stage.scenes, photos=photos)
 
     def source_of(stage: Stage, index: int) -> StepSource:
-        batch = BatchConfig(images=stage.images, prompts=stage.prompts, side=stage.side, shares=shares)
+        batch = BatchConfig(
+            images=stage.images, prompts=stage.prompts, side=stage.side, shares=shares, box_jitter=jitter
+        )
         sources = Sources(scenes=scenes_of(stage), segments=segments, photos=photos, mattes=mattes, shards=shards)
         return BatchSource(sources, batch, seed=config.seed)
 
@@ -114,7 +128,10 @@ def open_data(options: argparse.Namespace, config: TrainConfig, device: torch.de
         source_of(stage, index)  # shares that nothing fills are refused before the training starts
     pools = {"segments": segments, "photos": photos, "mattes": mattes, "shards": shards}
     counts = {name: 0 if pool is None else len(pool) for name, pool in pools.items()}
-    return OpenedData(source_of, {**counts, "shares": vars(shares)})
+    identity = {**counts, "shares": vars(shares)}
+    if jitter != PromptConfig.box_jitter:  # runs from before there was such an option go on
+        identity["box_jitter"] = jitter
+    return OpenedData(source_of, identity)
 
 
 def _sprites(options: argparse.Namespace, config: TrainConfig, device: torch.device) -> OpenedData:

@@ -4,6 +4,7 @@ import sys
 
 import torch
 
+from zim.errors import ConfigError
 from zim.modeling.config import ZIM_TINY
 from zim.registry import DEFAULT_MODEL, MODEL_CONFIGS
 
@@ -30,12 +31,25 @@ def main(argv: list[str] | None = None) -> int:
         default=(MatteLossConfig.start_aux, MatteLossConfig.end_aux),
         help="weight of cross-entropy and dice beside the paper's loss, at the start and at the end",
     )
+    arguments.add_argument(
+        "--volume",
+        type=float,
+        metavar="WEIGHT",
+        default=MatteLossConfig.volume,
+        help="weight of the error of a matte's sum, for thin things and volumes (default: %(default)s)",
+    )
     options = arguments.parse_args(argv)
     torch.manual_seed(0)
-    loss = MatteLossConfig(start_aux=options.aux[0], end_aux=options.aux[1])
+    try:
+        loss = MatteLossConfig(start_aux=options.aux[0], end_aux=options.aux[1], volume=options.volume)
+    except ConfigError as error:
+        arguments.error(f"--{error}")
     config = ZIM_TINY if options.model == DEFAULT_MODEL else MODEL_CONFIGS[options.model]
     task = ZimTask(config, loss, labels=options.labels)
-    return run_training(task, options, details={"labels": options.labels, "aux": list(options.aux)})
+    details: dict[str, object] = {"labels": options.labels, "aux": list(options.aux)}
+    if options.volume:  # left out where it is not used: runs from before there was such an option go on
+        details["volume"] = options.volume
+    return run_training(task, options, details=details)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def test_command_keeps_licence_and_names_what_is_wrong(tmp_path: Path, capsys: p
         ([str(source), "--root", str(tmp_path / "none")], "none"),
         ([str(tmp_path / "no.safetensors"), "--root", str(tmp_path / "set")], "no.safetensors"),
         ([str(source), "--root", str(tmp_path / "set"), "--limit", "0"], "--limit: expected at least 1, got 0"),
+        ([str(source), "--scale", "2", "--limit", "3"], "--limit: expected with --root alone, got 3 with --scale"),
     ):
         assert main([*arguments, "--out", str(tmp_path / "x")]) == 1
         error = capsys.readouterr().err

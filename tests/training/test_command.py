@@ -139,6 +139,7 @@ def test_photographs_need_a_stated_licence(
         (["--mattes", "nowhere", "--data-license", "mine"], "nowhere: expected"),
         (["--shards", "nowhere*.tar", "--data-license", "mine"], "files that match nowhere*.tar, found none"),
         (["--sprites", "nowhere", "--data-license", "mine"], "--sprites: expected with presets that use sprites"),
+        (["--box-jitter", "-0.1"], "box_jitter: expected a number >= 0, got -0.1"),
         (["--parallel", "ddp"], "--parallel ddp: expected a start by torchrun"),
         (["--checkpoint-activations"], "--checkpoint-activations: expected a ViT model"),
     ],
@@ -149,6 +150,18 @@ def test_faults_are_one_line(
     code, line = train("sam", *arguments)
     assert code == 1 and text in line and line.startswith(f"{tmp_path / 'sam'}: error: ")
     assert not (tmp_path / "sam" / "model.safetensors").exists()
+
+
+def test_options_that_change_the_loss_or_the_prompts_belong_to_the_run(
+    train: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--volume", 1, "--box-jitter", 0.3)
+    assert train("zim", *options)[0] == 0 and train("zim", *options)[0] == 0
+    code, line = train("zim")
+    assert code == 1 and "box_jitter: the run has 0.3, got None" in line and "volume: the run has 1.0, got None" in line
+    with pytest.raises(SystemExit, match="2"):
+        train("zim", "--volume", -1)
+    assert "--volume: expected a number >= 0, got -1.0" in capsys.readouterr().err
 
 
 def test_out_that_is_a_file_and_weights_of_another_size(

@@ -54,7 +54,7 @@ class BatchConfig:
     """images: per step, over all processes. prompts: per image. side: of the padded frame.
 
     step_kinds: how often a step has one box or one point a row, several points, a box and points, or a scribble.
-    box_share: of boxes among the rows of a "pair" step.
+    box_share: of boxes among the rows of a "pair" step. box_jitter: see `PromptConfig`.
     mask_sources: how often a step's prompts carry no mask input, the logits of a first pass, these and a click where
         the first pass errs most, the coarse label as logits, or that label and nothing else.
     """
@@ -65,6 +65,7 @@ class BatchConfig:
     shares: Shares = Shares()
     step_kinds: tuple[float, float, float, float] = (0.65, 0.14, 0.14, 0.07)
     box_share: float = 0.7
+    box_jitter: float = PromptConfig.box_jitter
     mask_sources: tuple[float, float, float, float, float] = (0.62, 0.12, 0.18, 0.04, 0.04)
 
 
@@ -283,9 +284,12 @@ def _prompt(alpha: np.ndarray, plan: StepPlan, config: BatchConfig, rng: np.rand
         return sample_scribble(alpha, rng)
     if plan.kind == "pair":
         probabilities = (config.box_share, 1 - config.box_share, 0.0, 0.0)
-        return sample_prompt(alpha, rng, PromptConfig(probabilities=probabilities))
+        prompts = PromptConfig(probabilities=probabilities, box_jitter=config.box_jitter)
+        return sample_prompt(alpha, rng, prompts)
     probabilities = (0.0, 0.0, 1.0, 0.0) if plan.kind == "points" else (0.0, 0.0, 0.0, 1.0)
-    return sample_prompt(alpha, rng, PromptConfig(probabilities=probabilities, points=(min(plan.most, 2), plan.most)))
+    points = (min(plan.most, 2), plan.most)
+    prompts = PromptConfig(probabilities=probabilities, box_jitter=config.box_jitter, points=points)
+    return sample_prompt(alpha, rng, prompts)
 
 
 def _lay_out(prompts: list[SampledPrompt], width: int) -> tuple[Tensor, Tensor]:

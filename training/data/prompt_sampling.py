@@ -61,6 +61,8 @@ class PromptConfig:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected a number in [0, 1], got {getattr(self, name)}")
+        if not (np.isfinite(self.box_jitter) and self.box_jitter >= 0):
+            raise ConfigError(f"box_jitter: expected a number >= 0, got {self.box_jitter}")
 
 
 @dataclass(frozen=True, kw_only=True)

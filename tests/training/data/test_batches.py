@@ -128,6 +128,22 @@ def test_prompts_lie_where_they_should(make_source: Callable[..., BatchSource]) 
     assert {(2, 3), (-1, 1), (1, 2, 3)} <= kinds
 
 
+def test_box_jitter_reaches_boxes_with_and_without_points(make_source: Callable[..., BatchSource]) -> None:
+    """Largest share of a side by which an edge is off, by kind of prompt."""
+    furthest: dict[bool, float] = {}
+    for step in range(60):
+        batch = make_source(box_jitter=0.8)[step]
+        for row, labels in enumerate(batch.labels.tolist()):
+            if 2 not in labels:
+                continue
+            rows, columns = np.nonzero(batch.alpha[row].numpy() / 255 > 0.3)
+            exact = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
+            box = np.concatenate([batch.coords[row][batch.labels[row] == corner].numpy()[0] for corner in (2, 3)])
+            off = np.abs(box - exact) / np.tile(exact[2:] - exact[:2] + 1, 2)
+            furthest[1 in labels] = max(furthest.get(1 in labels, 0.0), float(off.max()))
+    assert min(furthest[True], furthest[False]) > 0.2
+
+
 def test_layout_is_sams(make_source: Callable[..., BatchSource]) -> None:
     """Points, then the corners of the box (2, 3) or one padding point; short rows are padded behind with -1."""
     for step in range(40):

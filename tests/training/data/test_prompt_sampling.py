@@ -137,3 +137,5 @@ def test_bad_arguments_are_named() -> None:
         sample_prompt(np.ones((1, 9, 9), np.float32), np.random.default_rng(0))
     with pytest.raises(ConfigError, match=r"probabilities: expected four numbers"):
         PromptConfig(probabilities=(1, 1, 0, 0))
+    with pytest.raises(ConfigError, match=r"box_jitter: expected a number >= 0, got nan"):
+        PromptConfig(box_jitter=float("nan"))
