@@ -72,12 +72,46 @@ class _Parts(NamedTuple):
     montage: gr.Image
 
 
+class _Looking(NamedTuple):
+    """What chooses the volume, its slices and who answers."""
+
+    examples: dict[str, gr.Button]
+    upload: gr.UploadButton
+    step: gr.Number
+    open_step: gr.Button
+    window: gr.Dropdown
+    model: gr.Dropdown
+
+
+class _Editing(NamedTuple):
+    """What changes the prompts, and follows them."""
+
+    edits: dict[str, gr.Button]
+    thick: gr.Button
+    consensus: gr.Checkbox
+    follow: gr.Button
+    stop: gr.Button
+    status: gr.Markdown
+
+
 def build(services: Services) -> None:
     """The app, in the surrounding blocks."""
     shelf = VolumeShelf()
     events = VolumeEvents(lambda: VolumeSession(services.pool, shelf, models_of(services)))
     gr.Markdown(INTRO)
     desk = state(close=close_desk)
+    looking, time_row, axis = _looking(models_of(services))
+    shown = stage(TOOLS, elem_id="medical-stage")
+    slider = gr.Slider(0, 1, 0, step=1, label="Slice, numbered as in the file", elem_id="medical-slice")
+    editing, objects, first, last = _editing()
+    results, surface, montage = _results(desk)
+    parts = _Parts(shown, desk, objects, slider, axis, first, last, time_row, results, surface, montage)
+    _listen(events, parts, looking, editing)
+    _api(services, shelf)
+
+
+def _looking(models: tuple[str, ...]) -> tuple[_Looking, gr.Row, gr.Radio]:
+    """Also the row of the time steps, and the direction of the slices."""
     with gr.Row(elem_classes="examples-row"):
         examples = {
             one: gr.Button(f"{one.capitalize()} (made up)", size="sm", elem_id=f"medical-example-{one}")
@@ -105,11 +139,12 @@ def build(services: Services) -> None:
             elem_id="medical-window",
             min_width=260,
         )
-        model = gr.Dropdown(
-            list(models_of(services)), value=SPECIALIST, label="Model", elem_id="medical-model", min_width=200
-        )
-    shown = stage(TOOLS, elem_id="medical-stage")
-    slider = gr.Slider(0, 1, 0, step=1, label="Slice, numbered as in the file", elem_id="medical-slice")
+        model = gr.Dropdown(list(models), value=SPECIALIST, label="Model", elem_id="medical-model", min_width=200)
+    return _Looking(examples, upload, step, open_step, window, model), time_row, axis
+
+
+def _editing() -> tuple[_Editing, gr.Radio, gr.Number, gr.Number]:
+    """Also the choice of an object, and the first and last slice of a 3-D box."""
     with gr.Row(elem_classes="examples-row"):
         edits = {
             kind: gr.Button(kind.capitalize(), size="sm", elem_id=f"medical-{kind}")
@@ -130,6 +165,11 @@ def build(services: Services) -> None:
         follow = gr.Button("Follow through the volume", variant="primary", elem_id="medical-follow")
         stop = gr.Button("Stop", elem_id="medical-stop")
     status = gr.Markdown("", elem_id="medical-status", min_height=90)
+    return _Editing(edits, thick, consensus, follow, stop, status), objects, first, last
+
+
+def _results(desk: gr.State) -> tuple[gr.Row, gr.Model3D, gr.Image]:
+    """What was found, to see and to take home."""
     with gr.Row(visible=False) as results:
         surface = gr.Model3D(
             label="Surface where alpha passes 0.5", interactive=False, height=360, elem_id="medical-surface"
@@ -140,33 +180,37 @@ def build(services: Services) -> None:
     with gr.Row(elem_classes="examples-row"):
         for kind, label in DOWNLOADS.items():
             download(label, _maker(kind), [desk], elem_id=_id_of(kind))
-    parts = _Parts(shown, desk, objects, slider, axis, first, last, time_row, results, surface, montage)
+    return results, surface, montage
+
+
+def _listen(events: VolumeEvents, parts: _Parts, looking: _Looking, editing: _Editing) -> None:
+    """Every control does what its name says; all but following answer at once."""
+    desk = parts.desk
     quiet: dict[str, Any] = {"outputs": list(parts), "show_progress": "hidden", "api_visibility": "private"}
-    for one, button in examples.items():
+    for one, button in looking.examples.items():
         button.click(_with(events.example, one), [desk], **quiet)
-    upload.upload(events.open, [upload, desk], **quiet)
-    open_step.click(events.open_step, [step, desk], **quiet)
-    shown.prompt(events.prompt, [desk], trigger_mode="multiple", **quiet)  # no click of a quick hand is dropped
-    slider.input(events.go_to, [slider, desk], trigger_mode="always_last", **quiet)
-    axis.input(events.look_along, [axis, desk], **quiet)
-    window.input(events.set_window, [window, desk], **quiet)
-    model.input(events.set_model, [model, desk], **quiet)
-    objects.input(events.choose, [objects, desk], **quiet)
-    thick.click(events.make_box_thick, [first, last, desk], **quiet)
-    for kind, button in edits.items():
+    looking.upload.upload(events.open, [looking.upload, desk], **quiet)
+    looking.open_step.click(events.open_step, [looking.step, desk], **quiet)
+    looking.window.input(events.set_window, [looking.window, desk], **quiet)
+    looking.model.input(events.set_model, [looking.model, desk], **quiet)
+    parts.stage.prompt(events.prompt, [desk], trigger_mode="multiple", **quiet)  # no click of a quick hand is dropped
+    parts.slider.input(events.go_to, [parts.slider, desk], trigger_mode="always_last", **quiet)
+    parts.axis.input(events.look_along, [parts.axis, desk], **quiet)
+    parts.objects.input(events.choose, [parts.objects, desk], **quiet)
+    editing.thick.click(events.make_box_thick, [parts.first, parts.last, desk], **quiet)
+    for kind, button in editing.edits.items():
         button.click(_with(events.edit, kind), [desk], **quiet)
-    followed = follow.click(
+    followed = editing.follow.click(
         events.follow,
-        [consensus, desk],
-        [*parts, status],
+        [editing.consensus, desk],
+        [*parts, editing.status],
         show_progress="full",
-        show_progress_on=[status],
+        show_progress_on=[editing.status],
         concurrency_limit=JOBS,
         api_visibility="private",
     )
-    followed.then(events.surface, [desk], [surface], show_progress="hidden", api_visibility="private")
-    stop.click(events.stop, [desk], [status], show_progress="hidden", api_visibility="private")
-    _api(services, shelf)
+    followed.then(events.surface, [desk], [parts.surface], show_progress="hidden", api_visibility="private")
+    editing.stop.click(events.stop, [desk], [editing.status], show_progress="hidden", api_visibility="private")
 
 
 def _with(handler: Callable[[str, Any], Iterator[Any]], name: str) -> Callable[[Any], Iterator[Any]]:

@@ -102,12 +102,12 @@ def test_what_is_saved_has_the_grid_of_what_was_read(name: str, tmp_path: Path) 
 
 
 def within_bounds(call: Callable[[], object], message: str) -> None:
-    """The call fails with one clear error within 5 s and 1 GiB."""
+    """The call fails with one clear error within 5 s of the processor (others may be busy beside it) and 1 GiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match=message) as caught:
         call()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
     assert "\n" not in str(caught.value)
 
