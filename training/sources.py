@@ -58,7 +58,7 @@ def data_options(options: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help="how far, at most, an edge of a box prompt is off, as a share of that side of the box "
-        f"(default: {PromptConfig.box_jitter}; more for loose boxes and boxes handed from slice to slice)",
+        f"(default: {PromptConfig.box_jitter}; more for looser boxes)",
     )
     options.add_argument("--cache", type=Path, help="folder for rendered scenes (none: render every time)")
     options.add_argument("--sprites", type=Path, help="library of sprites, for presets that make batches on a GPU")
