@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         help="weight of the error of a matte's sum, for thin things and volumes (default: %(default)s)",
     )
     options = arguments.parse_args(argv)
+    if options.volume and options.labels != "matte":
+        arguments.error(f"--volume: expected with --labels matte, whose loss it belongs to, got {options.labels}")
     torch.manual_seed(0)
     try:
         loss = MatteLossConfig(start_aux=options.aux[0], end_aux=options.aux[1], volume=options.volume)

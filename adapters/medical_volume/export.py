@@ -6,6 +6,7 @@ uses.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from zim.errors import ConfigError, ZimError
 
 from .datasets import LabelledVolume, labelled_volumes
 from .scenes import KINDS, TRAINING_SEEDS, VolumeScene, volume_scenes
-from .slice_export import export_labels, export_mattes
+from .slice_export import MIN_VOXELS, export_labels, export_mattes
 from .windowing import window_of
 
 _SCENE_SLICES = 24
@@ -48,6 +49,8 @@ def _export(options: argparse.Namespace) -> dict[str, int]:
         raise ConfigError(f"--every, --scenes, --pieces: expected at least 1, 0 and 0, got {given}")
     if options.pieces and options.layout == "labels":
         raise ConfigError("--pieces: belongs to --layout mattes; the trainer separates the pieces of labels itself")
+    if not 1 <= options.min_voxels < math.inf:
+        raise ConfigError(f"--min-voxels: expected a number of at least 1, got {options.min_voxels:g}")
     written: dict[str, int] = {}
     for root in options.data:
         found = labelled_volumes(root)
@@ -78,6 +81,7 @@ def _scene(scene: VolumeScene, place: int, options: argparse.Namespace, folder: 
             axes=(axis,),
             every=max(options.scenes_every, -(-count // _SCENE_SLICES)),
             pieces=options.pieces,
+            min_voxels=options.min_voxels,
         )
         for axis, count in enumerate(scene.volume.voxels.shape)
     )
@@ -89,12 +93,25 @@ def _volume(one: LabelledVolume, options: argparse.Namespace, folder: Path) -> i
     if options.layout == "labels":
         ids = sum(number * (alpha > 0.5) for number, alpha in enumerate(parts.values(), start=1))
         return export_labels(
-            volume, np.asarray(ids, np.uint16), folder, name=one.name, window=window, every=options.every
+            volume,
+            np.asarray(ids, np.uint16),
+            folder,
+            name=one.name,
+            window=window,
+            every=options.every,
+            min_voxels=options.min_voxels,
         )
     if len(parts) > 1:
         parts = {"whole": np.clip(sum(parts.values()), 0, 1), **parts}
     return export_mattes(
-        volume, parts, folder, name=one.name, window=window, every=options.every, pieces=options.pieces
+        volume,
+        parts,
+        folder,
+        name=one.name,
+        window=window,
+        every=options.every,
+        pieces=options.pieces,
+        min_voxels=options.min_voxels,
     )
 
 
@@ -116,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pieces", type=int, default=0, metavar="N", help="of slices with several pieces, write N of them alone too"
     )
+    least = "leave out slices with less of an object (default: %(default)g; less for thin things)"
+    parser.add_argument("--min-voxels", type=float, default=MIN_VOXELS, metavar="N", help=least)
     parser.add_argument("--window", default="auto", help="as for segmentation")
     return parser
 

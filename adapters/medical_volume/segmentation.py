@@ -89,7 +89,7 @@ class Segmenter:
         if self.settings.over_three_axes(box3d=resolved.box is not None, spacing=spacing):
             alpha = self._consensus(alpha, resolved.box)
         if resolved.box is not None:
-            alpha[~_within(alpha.shape, resolved.box)] = 0
+            alpha = np.minimum(alpha, _most_within(alpha.shape, resolved.box))
         alpha = clean_alpha(alpha, self.volume.geometry, self.settings)
         return SegmentedObject(
             label=label,
@@ -120,7 +120,7 @@ class Segmenter:
             raise PromptError(f"slice {index}: expected a box or an object point on it, got none")
         alpha = self._asker(self.view)(index, prompt).copy()
         if resolved.box is not None:
-            alpha[~self.view.plane(_within(self.view.shape, resolved.box), index)] = 0
+            alpha = np.minimum(alpha, self.view.plane(_most_within(self.view.shape, resolved.box), index))
         return alpha
 
     def _resolved(self, prompts: Sequence[VolumePrompt], previous: NDArray[Any] | None) -> ObjectPrompts:
@@ -188,12 +188,13 @@ def _every_slice(asker: SliceAsker, prompts: ObjectPrompts, box: NDArray[np.floa
     return FollowedObject(answers=answers, ends={"up": "end", "down": "end"})
 
 
-def _within(shape: tuple[int, ...], box: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The voxels of a 3-D box and one around it, for soft rims."""
-    inside = np.zeros(shape, bool)
-    low, high = np.floor(box[0] + 0.5).astype(int) - 1, np.ceil(box[1] - 0.5).astype(int) + 2
-    inside[tuple(slice(max(0, a), b) for a, b in zip(low, high, strict=True))] = True
-    return inside
+def _most_within(shape: tuple[int, ...], box: NDArray[np.float64]) -> SoftVolume:
+    """What alpha may be at most: 1 in a 3-D box, SOLID in the one voxel around it, for soft rims, 0 elsewhere."""
+    most = np.zeros(shape, np.float32)
+    low, high = np.floor(box[0] + 0.5).astype(int), np.ceil(box[1] - 0.5).astype(int) + 1
+    for rim, value in ((1, SOLID), (0, 1.0)):
+        most[tuple(slice(max(0, a - rim), b + rim) for a, b in zip(low, high, strict=True))] = value
+    return most
 
 
 def _assembled(view: SliceView, answers: Mapping[int, SliceAnswer]) -> SoftVolume:

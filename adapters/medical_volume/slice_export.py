@@ -16,13 +16,13 @@ from zim.errors import ConfigError
 from zim.files import write_json_atomic
 from zim.image_io import save_png
 
-from .protocols import largest_pieces
+from .protocols import SOLID, largest_pieces
 from .slicing import AXIS_NAMES, SliceView, view_of
 from .volume import Volume
 from .windowing import Window
 
 MIN_VOXELS = 6.0
-"""A slice with less of an object than this many voxels is no example of it."""
+"""A slice with less of an object than this many voxels is no example of it, where nothing else is chosen."""
 
 _NOT_WHOLE = 0.97
 """Nor is one that the object fills."""
@@ -38,6 +38,7 @@ def export_mattes(
     axes: Sequence[int] = (0, 1, 2),
     every: int = 1,
     pieces: int = 0,
+    min_voxels: float = MIN_VOXELS,
 ) -> int:
     """Write one pair of `image/` and `alpha/` for each object and slice that shows it.
 
@@ -51,6 +52,7 @@ def export_mattes(
         every: take every so many slices.
         pieces: where a slice shows an object in several pieces, write so many of the largest by themselves, too: a box
             around one piece asks for that piece.
+        min_voxels: the least sum of a slice's alpha; slices without a voxel above 0.5 are left out anyway.
 
     Returns:
         The number of pairs.
@@ -66,7 +68,8 @@ def export_mattes(
             picture: NDArray[np.uint8] | None = None
             for label, alpha in alphas.items():
                 plane = _plane_of(view, alpha, index, label)
-                if not MIN_VOXELS <= float(plane.sum()) <= _NOT_WHOLE * plane.size:
+                area = float(plane.sum()) if (plane > SOLID).any() else 0.0
+                if not min_voxels <= area <= _NOT_WHOLE * plane.size:
                     continue
                 if picture is None:
                     picture = view.picture(volume.voxels, index, window)
@@ -84,7 +87,7 @@ def separate_pieces(plane: NDArray[np.float32], count: int) -> list[NDArray[np.f
 
     Pieces are connected voxels above 0.5 (eight neighbours) of at least MIN_VOXELS; softer voxels go to the nearest.
     """
-    solid = plane > 0.5
+    solid = plane > SOLID
     found = [one for one in largest_pieces(solid, count + 1) if float(plane[one].sum()) >= MIN_VOXELS]
     if count < 1 or len(found) < 2:
         return []
@@ -103,13 +106,14 @@ def export_labels(
     window: Window,
     axes: Sequence[int] = (0, 1, 2),
     every: int = 1,
+    min_voxels: float = MIN_VOXELS,
 ) -> int:
     """Write `image/`, `label/` (the ids of the label map, 8 or 16 bit) and `regions.json` for the slices with labels.
 
     Args:
         volume: the picture.
         label_map: (X, Y, Z) whole numbers, canonical frame; 0 is background.
-        folder, name, window, axes, every: as in `export_mattes`.
+        folder, name, window, axes, every, min_voxels: as in `export_mattes`.
 
     Returns:
         The number of pairs.
@@ -131,7 +135,7 @@ def export_labels(
         frame = view.frame()
         for index in range(0, view.count, every):
             plane: NDArray[np.integer] = np.ascontiguousarray(view.plane(label_map, index)).astype(dtype)
-            if np.count_nonzero(plane) < MIN_VOXELS:
+            if np.count_nonzero(plane) < min_voxels:
                 continue
             file = f"{name}_{AXIS_NAMES[axis]}_{index:04d}.png"
             ids = cv2.resize(plane, frame.picture_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -162,6 +162,9 @@ def test_options_that_change_the_loss_or_the_prompts_belong_to_the_run(
     with pytest.raises(SystemExit, match="2"):
         train("zim", "--volume", -1)
     assert "--volume: expected a number >= 0, got -1.0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        train("zim", "--volume", 1, "--labels", "segmentation")
+    assert "--volume: expected with --labels matte" in capsys.readouterr().err
 
 
 def test_out_that_is_a_file_and_weights_of_another_size(

@@ -239,6 +239,29 @@ def test_export_from_the_command_line(data_set: Path, tmp_path: Path, capsys: An
     assert export.main([*words[:3], "--leave-out", "case9"]) == 1
     assert "no volume 'case9'" in capsys.readouterr().err
     assert export.main(["-o", str(out)]) == 1
+    capsys.readouterr()
+    assert export.main([*words[:3], "--min-voxels", "nan"]) == 1
+    assert "--min-voxels: expected a number of at least 1, got nan" in capsys.readouterr().err
+
+
+def test_slices_with_little_of_an_object_are_written_where_asked_for(tmp_path: Path) -> None:
+    scene = volume_scene("organs", seed=0, shape=(40, 40, 16))
+    alpha = np.zeros(scene.volume.voxels.shape, np.float32)
+    alpha[20:22, 20, 3], alpha[20:28, 20:28, 6], alpha[:, :, 9] = 1, 1, 0.3  # two voxels, many, and a haze
+    window = percentile_window(scene.volume.voxels)
+
+    def written(least: float) -> list[int]:
+        out = tmp_path / f"{least:g}"
+        count = export_mattes(scene.volume, {"a": alpha}, out, name="v", window=window, axes=(2,), min_voxels=least)
+        found = sorted(int(path.stem.split("_")[2]) for path in (out / "alpha").iterdir())
+        labels = (alpha > 0.5).astype(np.uint8)
+        assert len(found) == count
+        assert count == export_labels(
+            scene.volume, labels, out / "labels", name="v", window=window, axes=(2,), min_voxels=least
+        )
+        return found
+
+    assert written(6) == [6] and written(2) == [3, 6]
 
 
 def test_pieces_of_a_slice_are_written_alone_too(tmp_path: Path) -> None:

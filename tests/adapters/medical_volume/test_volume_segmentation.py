@@ -83,6 +83,36 @@ def test_a_3d_box_bounds_the_slices() -> None:
         assert dice(found.alpha[:, :, low + 3 : high - 1] > 0.5, inside) > 0.99
 
 
+@pytest.mark.parametrize("consensus", [False, True])
+def test_around_a_3d_box_there_is_a_soft_rim_at_most(consensus: bool) -> None:
+    """Whatever the predictor answers there: this one takes all it sees."""
+    scene = volume_scene("organs", seed=1)
+    low, high = np.array([20, 24, 8]), np.array([40, 39, 15])
+    box = BoxPrompt(corner=tuple(low.tolist()), opposite=tuple(high.tolist()))
+    predictor = _Everything()
+    settings = Settings(consensus=consensus)
+    segmenter = Segmenter(predictor=predictor, volume=scene.volume, settings=settings)
+    alpha = segmenter.segment("all", [box]).alpha
+    solid = np.argwhere(alpha > 0.5)
+    assert (solid.min(0) >= low).all() and (solid.max(0) <= high).all()
+    there = np.argwhere(alpha > 0)
+    assert (there.min(0) >= low - 1).all() and (there.max(0) <= high + 1).all() and len(there) > len(solid)
+    middle = segmenter.answer_slice([box], int(low[2] + high[2]) // 2)
+    assert set(np.unique(np.round(middle, 4))) == {0, np.float32(0.5), 1}
+    rows, columns = np.nonzero(middle > 0.5)
+    assert (np.ptp(rows), np.ptp(columns)) in {(15, 20), (20, 15)}
+
+
+class _Everything:
+    """All of the picture, whatever is asked."""
+
+    def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+        self.shape = image.shape[:2]
+
+    def predict(self, *args: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.full((1, *self.shape), 20.0), np.ones(1), np.zeros((1, 256, 256), np.float32)
+
+
 def test_prompted_slices_meet_in_the_middle(grey_predictor: Any) -> None:
     volume, truth = slanted_tube()
     low, high = 4, 25
