@@ -1,6 +1,7 @@
 """Both commands as a user runs them, small: a pair from one start, licences, and faults in one line."""
 
 import dataclasses
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import zim
 from training import command, train_sam_baseline, train_zim
 from training.command import initialise
 from training.presets import PRESETS, SMOKE
+from training.sources import open_data
 from training.tasks import SamTask
 from training.trainer import Stage
 from zim.checkpoints import read_checkpoint, save_checkpoint
+from zim.errors import ConfigError
 from zim.evaluation.sam_baseline import build_sam_tiny
 from zim.modeling.config import ZIM_TEST, ZimConfig
 from zim.modeling.zim import build_zim
@@ -165,6 +168,12 @@ def test_options_that_change_the_loss_or_the_prompts_belong_to_the_run(
     with pytest.raises(SystemExit, match="2"):
         train("zim", "--volume", 1, "--labels", "segmentation")
     assert "--volume: expected with --labels matte" in capsys.readouterr().err
+
+
+def test_prompts_of_batches_made_on_a_gpu_are_not_jittered_by_the_option() -> None:
+    options = Namespace(sprites=Path("library"), box_jitter=0.2)
+    with pytest.raises(ConfigError, match=r"--box-jitter: expected with presets .* on the CPU, got 0\.2"):
+        open_data(options, PRESETS["tiny_gpu"], torch.device("cpu"))
 
 
 def test_out_that_is_a_file_and_weights_of_another_size(
