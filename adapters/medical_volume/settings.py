@@ -38,7 +38,7 @@ class Settings:
     context: float = 2.0
     box3d: BoxMode = "follow"
     consensus: bool | None = None
-    padding: float = 0.08
+    padding: float = 0.2
     points: int = 1
     feed_mask: bool = False
     stop_after: int = 2
