@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--world", action="store_true", help="coordinates are world mm (RAS+)")
     add("--mask", type=Path, help="earlier mask or alpha on the same grid, to be refined")
     add("--prompts", type=Path, help="CSV: volume,label,kind,values,slice,coordinates")
-    add("--model", default="zim_tiny", help="zim_tiny, zim_tiny_medical (fine-tuned), or a file of weights")
+    add("--model", default="zim_tiny_medical", help="zim_tiny_medical (fine-tuned), zim_tiny, or a file of weights")
     add("--device", default="auto")
     add("--threads", type=int)
     add("--window", help="auto, soft_tissue, lung, bone, brain, liver, LOWER,UPPER or LOWER%%,UPPER%%")
