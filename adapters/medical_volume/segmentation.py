@@ -1,6 +1,6 @@
 """From a volume and prompts to soft objects in three dimensions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,7 +89,8 @@ class Segmenter:
         if self.settings.over_three_axes(box3d=resolved.box is not None, spacing=spacing):
             alpha = self._consensus(alpha, resolved.box)
         if resolved.box is not None:
-            alpha = np.minimum(alpha, _most_within(alpha.shape, resolved.box))
+            for most in _most_within(alpha.shape, resolved.box):
+                np.minimum(alpha, most, out=alpha)
         alpha = clean_alpha(alpha, self.volume.geometry, self.settings)
         return SegmentedObject(
             label=label,
@@ -120,7 +121,8 @@ class Segmenter:
             raise PromptError(f"slice {index}: expected a box or an object point on it, got none")
         alpha = self._asker(self.view)(index, prompt).copy()
         if resolved.box is not None:
-            alpha = np.minimum(alpha, self.view.plane(_most_within(self.view.shape, resolved.box), index))
+            for most in _most_within(self.view.shape, resolved.box):
+                np.minimum(alpha, self.view.plane(most, index), out=alpha)
         return alpha
 
     def _resolved(self, prompts: Sequence[VolumePrompt], previous: NDArray[Any] | None) -> ObjectPrompts:
@@ -188,13 +190,15 @@ def _every_slice(asker: SliceAsker, prompts: ObjectPrompts, box: NDArray[np.floa
     return FollowedObject(answers=answers, ends={"up": "end", "down": "end"})
 
 
-def _most_within(shape: tuple[int, ...], box: NDArray[np.float64]) -> SoftVolume:
-    """What alpha may be at most: 1 in a 3-D box, SOLID in the one voxel around it, for soft rims, 0 elsewhere."""
-    most = np.zeros(shape, np.float32)
-    low, high = np.floor(box[0] + 0.5).astype(int), np.ceil(box[1] - 0.5).astype(int) + 1
-    for rim, value in ((1, SOLID), (0, 1.0)):
-        most[tuple(slice(max(0, a - rim), b + rim) for a, b in zip(low, high, strict=True))] = value
-    return most
+def _most_within(shape: tuple[int, ...], box: NDArray[np.float64]) -> Iterator[SoftVolume]:
+    """What alpha may be at most: 1 in a 3-D box, SOLID in the one voxel around it, for soft rims, 0 elsewhere.
+
+    The least of three views of `shape`, one an axis, which take no memory.
+    """
+    for axis, (start, end) in enumerate(zip(np.floor(box[0] + 0.5), np.ceil(box[1] - 0.5), strict=True)):
+        beyond = np.maximum(start - np.arange(shape[axis]), np.arange(shape[axis]) - end)
+        most = np.select([beyond <= 0, beyond <= 1], [1.0, SOLID], 0.0).astype(np.float32)
+        yield np.broadcast_to(np.expand_dims(most, [other for other in range(3) if other != axis]), shape)
 
 
 def _assembled(view: SliceView, answers: Mapping[int, SliceAnswer]) -> SoftVolume:

@@ -68,8 +68,7 @@ def export_mattes(
             picture: NDArray[np.uint8] | None = None
             for label, alpha in alphas.items():
                 plane = _plane_of(view, alpha, index, label)
-                area = float(plane.sum()) if (plane > SOLID).any() else 0.0
-                if not min_voxels <= area <= _NOT_WHOLE * plane.size:
+                if not ((plane > SOLID).any() and min_voxels <= float(plane.sum()) <= _NOT_WHOLE * plane.size):
                     continue
                 if picture is None:
                     picture = view.picture(volume.voxels, index, window)
