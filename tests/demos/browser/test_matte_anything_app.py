@@ -49,6 +49,13 @@ def same_cutout(cutout: Path | str, expected: Matte) -> bool:
     return found.shape == wanted.shape and bool(apart[..., 3].max() <= 1 and apart[wanted[..., 3] > 25].max() <= 2)
 
 
+def same_trimap(trimap: Path | str, expected: Matte) -> bool:
+    """Whether a file holds that trimap but for a two-hundredth of its pixels: it begins with a threshold, and an alpha
+    that another thread rounds another way moves the edge of what is grown from it (a slider one off moves far more)."""
+    found, wanted = pixels(trimap), trimap_to_uint8(expected.trimap)
+    return found.shape == wanted.shape and bool((found != wanted).mean() < 0.005)
+
+
 def press_matte(page: Any, stage: Any) -> str:
     """Press Matte, wait for the answer, and return the line about it."""
     stage.after(lambda: page.click("#matting-go"))
@@ -74,6 +81,10 @@ def test_box_closed_form_views_backgrounds_and_downloads(
         field = page.locator(f"#matting-{name} input[type=number]")
         field.fill(str(value))
         field.press("Tab")
+        page.wait_for_function(
+            "([id, value]) => document.querySelector(`#matting-${id} input[type=range]`).value === value",
+            arg=[name, str(value)],
+        )
     said = press_matte(page, stage)
     assert "sam+pymatting with zim_tiny" in said and stage.message in said
 
@@ -84,7 +95,7 @@ def test_box_closed_form_views_backgrounds_and_downloads(
         trimap=KernelTrimap(erode=6, dilate=8, iterations=2),
     )
     trimap = trimap_to_uint8(expected.trimap)
-    assert np.array_equal(pixels(downloaded(page, "#matting-trimap")), trimap)
+    assert same_trimap(downloaded(page, "#matting-trimap"), expected)
     assert same_matte(downloaded(page, "#matting-alpha"), expected)
     assert same_cutout(downloaded(page, "#matting-cutout"), expected)
     composite = pixels(downloaded(page, "#matting-composite")).astype(int)
