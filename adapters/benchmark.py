@@ -2,7 +2,8 @@
 
 `python -m adapters.benchmark matte_anything --predictors zim_tiny,sam_tiny --json OUT.json --figure OUT.png`
 
-Without `--data` an adapter generates its own scenes with seed 0 and is done in under two minutes on a CPU.
+Without `--data` an adapter generates its own scenes (`--seed` for others than those of seed 0) and is done in under two
+minutes on a CPU.
 """
 
 import argparse
@@ -25,16 +26,28 @@ from .comparison_figure import save_comparison_figure
 ADAPTERS = ("matte_anything", "hq_sam", "inpaint_anything", "medical_volume", "multiview_3d")
 """Adapters with a comparison: `adapters.NAME.benchmark.compare`."""
 
+MAX_SEED = 9999
+"""Largest seed of generated scenes; those that models were trained on have larger ones."""
+
+GENERATE_WITH_DATA = ("inpaint_anything",)
+"""Adapters whose `--data` are backgrounds only, so that objects are generated all the same."""
+
 
 class Compare(Protocol):
     """What an adapter's `benchmark` module offers as `compare`."""
 
     def __call__(
-        self, predictors: Mapping[str, Predictor], *, data: Path | None, limit: int | None, progress: bool
+        self,
+        predictors: Mapping[str, Predictor],
+        *,
+        data: Path | None,
+        limit: int | None,
+        progress: bool,
+        seed: int = 0,
     ) -> Comparison:
         """Measure every predictor on the same samples and prompts.
 
-        predictors: row name -> predictor. data: a folder in the adapter's layout; None generates scenes with seed 0.
+        predictors: row name -> predictor. data: a folder in the adapter's layout; None generates scenes with `seed`.
         limit: at most this many samples; None takes the adapter's own number. progress: show a bar.
 
         Raises:
@@ -63,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         use_threads(options.threads)
         if options.limit is not None and options.limit < 1:
             raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+        if not 0 <= options.seed <= MAX_SEED:
+            raise ConfigError(f"--seed: expected a number from 0 to {MAX_SEED}, got {options.seed}")
+        if options.data is not None and options.seed and options.adapter not in GENERATE_WITH_DATA:
+            raise ConfigError(f"--seed: expected none beside --data, whose samples are given, got {options.seed}")
         if options.data is not None and not options.data.exists():
             raise DataError(f"--data: {options.data} does not exist")
         names = [name.strip() for name in options.predictors.split(",") if name.strip()]
@@ -70,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--predictors: expected distinct names, got {options.predictors!r}")
         compare = comparison_of(options.adapter)
         predictors = {name: load_predictor(name, device=options.device) for name in names}
-        comparison = compare(predictors, data=options.data, limit=options.limit, progress=True)
+        comparison = compare(predictors, data=options.data, limit=options.limit, progress=True, seed=options.seed)
         if not comparison.measurements:
             raise DataError(f"{options.adapter}: no answer could be measured: {list(comparison.failures)[:3]}")
         _publish(comparison, options, "python -m adapters.benchmark " + shlex.join(given))
@@ -113,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, help="folder in the adapter's layout; without it, generated scenes")
     parser.add_argument("--limit", type=int, help="at most this many samples")
+    parser.add_argument("--seed", type=int, default=0, help="of the generated scenes; of the first, in medical_volume")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--json", type=Path, help="write every figure here")

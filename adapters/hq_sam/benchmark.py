@@ -44,14 +44,19 @@ class _Sample(NamedTuple):
 
 
 def compare(
-    predictors: Mapping[str, Predictor], *, data: Path | None = None, limit: int | None = None, progress: bool = False
+    predictors: Mapping[str, Predictor],
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+    seed: int = 0,
 ) -> Comparison:
     """See `adapters.benchmark.Compare`; the layouts of `data` are those of `hq_sets`, or any `image/ + mask/` folders.
 
     Raises:
         DataError: the folder has no usable samples.
     """
-    count, samples = _generated(limit) if data is None else _read(data, limit)
+    count, samples = _generated(limit, seed) if data is None else _read(data, limit)
     measurements: list[Measurement] = []
     failures: list[Failure] = []
     tiles: list[list[Tile]] = []
@@ -78,13 +83,13 @@ def compare(
         tiles=tiles,
         notes=(SAME_MASKS, *([f"Samples left out, nothing of them above 0.5: {empty}."] if empty else [])),
         failures=failures,
-        settings={"data": None if data is None else str(data), "samples": count, "wide": WIDE, "narrow": NARROW},
+        settings={"data": str(data) if data else None, "samples": count, "seed": seed, "wide": WIDE, "narrow": NARROW},
     )
 
 
-def _generated(limit: int | None) -> tuple[int, Iterator[_Sample]]:
+def _generated(limit: int | None, seed: int) -> tuple[int, Iterator[_Sample]]:
     count = SCENES if limit is None else limit
-    scenes = fine_scenes(count, seed=0, side=SCENE_SIDE, kinds=FINE_KINDS)
+    scenes = fine_scenes(count, seed=seed, side=SCENE_SIDE, kinds=FINE_KINDS)
     return count, (_Sample("fine", f"{i:03d} {s.kind}", s.image, s.alpha) for i, s in enumerate(scenes))
 
 

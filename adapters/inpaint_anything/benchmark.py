@@ -90,7 +90,12 @@ def sweeps() -> list[Sweep]:
 
 
 def compare(
-    predictors: Mapping[str, Predictor], *, data: Path | None = None, limit: int | None = None, progress: bool = False
+    predictors: Mapping[str, Predictor],
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+    seed: int = 0,
 ) -> Comparison:
     """Remove and replace objects of known alpha; see `adapters.benchmark.Compare`.
 
@@ -99,6 +104,7 @@ def compare(
         data: a folder of photographs as backgrounds; None generates textures.
         limit: scenes; None takes COUNT.
         progress: show a bar.
+        seed: of the objects, and of the textures behind them.
 
     Raises:
         DataError: fewer than two photographs.
@@ -108,7 +114,8 @@ def compare(
     failures: list[Failure] = []
     tiles: list[list[Tile]] = []
     plan = sweeps()
-    bar = tqdm(known_scenes(count, photos=data), total=count, unit="scene", disable=None if progress else True)
+    scenes = known_scenes(count, photos=data, seed=seed)
+    bar = tqdm(scenes, total=count, unit="scene", disable=None if progress else True)
     for index, known in enumerate(bar):
         line: dict[str, Tile] = {}
         for name, predictor in predictors.items():
@@ -129,7 +136,7 @@ def compare(
         curves=_curves(measurements, plan),
         notes=NOTES,
         failures=failures,
-        settings={"count": count, "dilations": list(DILATIONS), "threshold": THRESHOLD},
+        settings={"count": count, "seed": seed, "dilations": list(DILATIONS), "threshold": THRESHOLD},
     )
 
 

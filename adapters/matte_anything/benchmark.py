@@ -40,14 +40,22 @@ _TILE_LINES, _TILE_SIDE = 5, 192
 _SHOWN = ("zim", "zim+pymatting", "sam+pymatting")
 
 
-def compare(predictors: Mapping[str, Predictor], *, data: Path | None, limit: int | None, progress: bool) -> Comparison:
+def compare(
+    predictors: Mapping[str, Predictor],
+    *,
+    data: Path | None,
+    limit: int | None,
+    progress: bool,
+    seed: int = 0,
+) -> Comparison:
     """Errors of every predictor's answer in every mode, in the whole image and in the truth's unknown band.
 
     Args:
         predictors: row name -> predictor.
-        data: a folder of `image/` + `alpha/` pairs; None generates scenes with seed 0.
+        data: a folder of `image/` + `alpha/` pairs; None generates scenes with `seed`.
         limit: at most this many samples.
         progress: show a bar.
+        seed: of generated scenes.
 
     Raises:
         DataError: the folder has no usable samples.
@@ -58,7 +66,7 @@ def compare(predictors: Mapping[str, Predictor], *, data: Path | None, limit: in
     measurements: list[Measurement] = []
     failures: list[Failure] = []
     tiles: list[list[Tile]] = []
-    samples = tqdm(samples_of(data, limit), total=count_of(data, limit), unit="photo", disable=not progress)
+    samples = tqdm(samples_of(data, limit, seed=seed), total=count_of(data, limit), unit="photo", disable=not progress)
     for sample in samples:
         line = [_tile("photo", sample.image), _tile("truth", sample.alpha)]
         band = unknown_band(sample.alpha)
@@ -69,7 +77,7 @@ def compare(predictors: Mapping[str, Predictor], *, data: Path | None, limit: in
                 line.append(_tile(row, alpha))
         if len(tiles) < _TILE_LINES:
             tiles.append(line)
-    origin = f"{SCENE_SIDE}-pixel scenes, seed 0" if data is None else f"{data.name}, long side {LONG_SIDE}"
+    origin = f"{SCENE_SIDE}-pixel scenes, seed {seed}" if data is None else f"{data.name}, long side {LONG_SIDE}"
     return Comparison(
         title=f"Matte-Anything: predictor: mode, {origin}, prompt: box",
         metrics=METRICS,

@@ -30,15 +30,15 @@ class Sample(NamedTuple):
     box: NDArray[np.float32]
 
 
-def samples_of(data: Path | None, limit: int | None) -> Iterator[Sample]:
-    """Photos of a folder with alphas (`image/` + `alpha/`), or scenes generated with seed 0.
+def samples_of(data: Path | None, limit: int | None, *, seed: int = 0) -> Iterator[Sample]:
+    """Photos of a folder with alphas (`image/` + `alpha/`), or scenes generated with `seed`.
 
     Raises:
         DataError: the folder holds no pair, or a file cannot be read.
         PromptError: an alpha without any pixel above 0.3.
     """
     if data is None:
-        for index, scene in enumerate(fine_scenes(limit or SCENES, seed=0, side=SCENE_SIDE)):
+        for index, scene in enumerate(fine_scenes(limit or SCENES, seed=seed, side=SCENE_SIDE)):
             name = f"{index}_{scene.kind}"
             yield Sample("fine objects", name, scene.image, scene.alpha, box_from_alpha(scene.alpha))
         return

@@ -67,10 +67,15 @@ class Case(NamedTuple):
 
 
 def compare(
-    predictors: Mapping[str, Predictor], *, data: Path | None = None, limit: int | None = None, progress: bool = False
+    predictors: Mapping[str, Predictor],
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+    seed: int = 0,
 ) -> Comparison:
-    """See `adapters.benchmark.Compare`."""
-    cases = list(_synthetic(limit)) if data is None else None
+    """See `adapters.benchmark.Compare`; `seed` is that of the first generated scene, the others follow it."""
+    cases = list(_synthetic(limit, seed)) if data is None else None
     source: Iterator[Case] = iter(cases) if cases is not None else _labelled(data, limit)
     measurements: list[Measurement] = []
     failures: list[Failure] = []
@@ -125,9 +130,9 @@ def _furthest(measurements: list[Measurement]) -> Iterator[str]:
         yield f"{case}, {row}: at most {max(found):.0f} slices beyond the object's ends, {len(found)} objects."
 
 
-def _synthetic(limit: int | None) -> Iterator[Case]:
+def _synthetic(limit: int | None, first: int = 0) -> Iterator[Case]:
     """Thin structures and bodies asked on every slice, organs followed; one scene of each kind, or `limit`."""
-    for seed in range(limit or 1):
+    for seed in range(first, first + (limit or 1)):
         for kind in THIN_KINDS:
             scene = volume_scene(kind, seed=seed, shape=SCENE_SHAPE, spacing=SCENE_SPACING)
             yield Case(kind, f"{kind} {seed}", scene.volume, scene.alphas[kind], ("boxes", "medsam_box"))

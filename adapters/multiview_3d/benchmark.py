@@ -73,16 +73,22 @@ class _Case(NamedTuple):
 
 
 def compare(
-    predictors: Mapping[str, Predictor], *, data: Path | None, limit: int | None, progress: bool
+    predictors: Mapping[str, Predictor],
+    *,
+    data: Path | None,
+    limit: int | None,
+    progress: bool,
+    seed: int = 0,
 ) -> Comparison:
     """Measure every predictor on the same scenes and prompts.
 
     Args:
         predictors: row name -> predictor.
         data: a captured scene whose pictures have alphas (NeRF's synthetic ones), or NVOS's or SPIn-NeRF's folders
-            (`labelled_scenes`); None renders scenes with seed 0.
+            (`labelled_scenes`); None renders scenes with `seed`.
         limit: at most this many scenes.
         progress: show a bar.
+        seed: of rendered scenes.
 
     Raises:
         DataError: the folder has no scene with a truth.
@@ -91,7 +97,7 @@ def compare(
     measurements: list[Measurement] = []
     failures: list[Failure] = []
     tiles: list[list[Tile]] = []
-    cases = list(_rendered_cases(limit)) if data is None else list(_captured_cases(data, limit, progress))
+    cases = list(_rendered_cases(limit, seed)) if data is None else list(_captured_cases(data, limit, progress))
     with tqdm(total=len(cases) * len(predictors), unit="scene", disable=not progress) as bar:
         for case in cases:
             for name, predictor in predictors.items():
@@ -120,14 +126,14 @@ def compare(
             "every view's mask counted alike, nothing smoothed, nothing disbelieved (for predictors with one row).",
         ),
         failures=failures,
-        settings={"passes": _PASSES, "views": _VIEWS, "side": _SIDE, "points": _POINTS},
+        settings={"passes": _PASSES, "views": _VIEWS, "side": _SIDE, "points": _POINTS, "seed": seed},
     )
 
 
-def _rendered_cases(limit: int | None) -> Iterator[_Case]:
+def _rendered_cases(limit: int | None, seed: int) -> Iterator[_Case]:
     kinds = DEFAULT_KINDS[: limit or len(DEFAULT_KINDS)]
     for kind in kinds:
-        rendered = rendered_scene(kind, views=_VIEWS, side=_SIDE, points=_POINTS)
+        rendered = rendered_scene(kind, seed=seed, views=_VIEWS, side=_SIDE, points=_POINTS)
         yield _Case(
             name=kind,
             case="thin structures" if kind in THIN_KINDS else "solids",

@@ -22,7 +22,11 @@ from adapters.comparison import (
     text_table,
 )
 from adapters.comparison_figure import save_comparison_figure
+from adapters.hq_sam import benchmark as hq_benchmark
+from adapters.inpaint_anything import benchmark as removal_benchmark
+from adapters.matte_anything import scenes as matte_scenes
 from adapters.oracle import OraclePredictor
+from zim import load_predictor
 from zim.errors import ConfigError
 
 
@@ -75,9 +79,12 @@ def test_command(
 
     monkeypatch.setattr(benchmark, "comparison_of", lambda name: compare)
     files = [str(tmp_path / name) for name in ("a.json", "a.png", "a.md")]
-    command = ["hq_sam", "--predictors", "grabcut", "--limit", "3", "--data", str(tmp_path)]
+    command = ["hq_sam", "--predictors", "grabcut", "--limit", "3"]
+    assert benchmark.main([*command, "--seed", "7"]) == 0
+    assert asked.pop() == (["grabcut"], {"data": None, "limit": 3, "progress": True, "seed": 7})
+    command += ["--data", str(tmp_path)]
     assert benchmark.main([*command, "--json", files[0], "--figure", files[1], "--markdown", files[2]]) == 0
-    assert asked == [(["grabcut"], {"data": tmp_path, "limit": 3, "progress": True})]
+    assert asked == [(["grabcut"], {"data": tmp_path, "limit": 3, "progress": True, "seed": 0})]
     told = json.loads(Path(files[0]).read_text())
     assert told["adapter"] == "hq_sam" and told["command"].startswith("python -m adapters.benchmark hq_sam ")
     assert "python -m adapters.benchmark" in Path(files[2]).read_text()
@@ -86,10 +93,26 @@ def test_command(
         (["--predictors", "no_such_model"], "no_such_model"),
         (["--limit", "0"], "--limit: expected at least 1"),
         (["--data", str(tmp_path / "absent")], "absent does not exist"),
+        (["--seed", "-1"], "--seed: expected a number from 0 to 9999, got -1"),
+        (["--seed", "10000"], "got 10000"),
+        (["--seed", "1", "--data", str(tmp_path)], "--seed: expected none beside --data"),
     ):
         capsys.readouterr()
         assert benchmark.main(["hq_sam", *wrong]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_seed_gives_other_scenes() -> None:
+    """Its own ones, and the same again."""
+    photos = {
+        seed: [sample.image for sample in matte_scenes.samples_of(None, 1, seed=seed)] for seed in (0, 3)
+    } | {"again": [sample.image for sample in matte_scenes.samples_of(None, 1, seed=3)]}
+    assert np.array_equal(photos[3], photos["again"]) and not np.array_equal(photos[0], photos[3])
+    (_, first), (_, other) = (hq_benchmark._generated(1, seed) for seed in (0, 3))
+    assert not np.array_equal(next(first).image, next(other).image)
+    compared = [removal_benchmark.compare({"grabcut": load_predictor("grabcut")}, limit=1, seed=s) for s in (0, 3)]
+    figures = [comparison.measurements[0].values["surplus"] for comparison in compared]
+    assert figures[0] != figures[1] and [comparison.settings["seed"] for comparison in compared] == [0, 3]
 
 
 def test_unknown_adapters_are_named() -> None:

@@ -203,6 +203,8 @@ def test_the_generated_cases() -> None:
     assert modes == {"vessels": asked, "shell": asked, "organ": ("middle", "box3d"), "body": asked}
     organs = [case.sample for case in cases if case.data == "organ"]
     assert organs == ["organ 0 large", "organ 0 middle", "organ 0 small"]
+    others = [case.sample for case in benchmark._synthetic(2, 7) if case.data == "vessels"]
+    assert others == ["vessels 7", "vessels 8"]
     assert all((case.truth > 0.5).any() and case.truth.shape == case.volume.voxels.shape for case in cases)
 
 
