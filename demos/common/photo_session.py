@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from .limits import MAX_OBJECTS, number
 from .models import ModelPool
 from .photos import Photo
 from .prompts import ObjectPrompts, apply_event
+from .recent import Recent
 from .stage import COLOURS, TOOLS, ShownObject, StageValue, Tool, cutout_url, matte_url, photo_url
 
 KEPT_ANSWERS = 24
@@ -90,7 +90,7 @@ class PhotoSession:
         self._tools = tools
         self._photo: Photo | None = None
         self._drawing = History(Drawing())
-        self._answers: OrderedDict[tuple[str, ObjectPrompts], tuple[str, NDArray[np.float32]]] = OrderedDict()
+        self._answers: Recent[tuple[str, ObjectPrompts], tuple[str, NDArray[np.float32]]] = Recent(KEPT_ANSWERS)
         self._pictures: dict[str, tuple[str, str]] = {}
         self.view = "matte"
         self._sent: set[str] = set()
@@ -301,15 +301,12 @@ class PhotoSession:
         )
 
     def _answer(self, prompts: ObjectPrompts, layer: str) -> tuple[str, NDArray[np.float32]]:
-        known = self._answers.pop((layer, prompts), None)
-        if known is None:
-            alpha = self._ask(layer, self._required(), prompts)
-            self._serial += 1
-            known = f"{self._required().key}-{self._serial}", alpha
-        self._answers[layer, prompts] = known
-        while len(self._answers) > KEPT_ANSWERS:
-            self._answers.popitem(last=False)
-        return known
+        return self._answers.of((layer, prompts), lambda: self._asked(layer, prompts))
+
+    def _asked(self, layer: str, prompts: ObjectPrompts) -> tuple[str, NDArray[np.float32]]:
+        alpha = self._ask(layer, self._required(), prompts)
+        self._serial += 1
+        return f"{self._required().key}-{self._serial}", alpha
 
     def _cutout(self, alpha: NDArray[np.float32]) -> str:
         photo = self._required().working

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.medical_volume.montage import with_outlines
 from adapters.medical_volume.outputs import canonical_slice, stored_slice
 from adapters.medical_volume.pointing import ShownSlice
 from adapters.medical_volume.prompts import resolve_prompts
@@ -25,10 +23,12 @@ from .errors import BusyError, LimitError
 from .history import History
 from .limits import text_within
 from .models import ModelPool
-from .stage import COLOURS, StageValue, Tool, cutout_url, matte_url, photo_url
+from .recent import Recent
+from .slice_drawing import draw_slice
+from .stage import StageValue, Tool
 from .volume_files import OpenedFile, VolumeFile, VolumeShelf, at_step, taken
 from .volume_job import Followed, Progress, TurnTaker, follow, summary
-from .volume_prompts import MOST_OBJECTS, VolumeDrawing, VolumeObject, apply_event, label_of, shown_object, whole
+from .volume_prompts import MOST_OBJECTS, VolumeDrawing, VolumeObject, apply_event, label_of, whole
 
 TOOLS: tuple[Tool, ...] = ("foreground", "background", "box")
 NO_VOLUME = "Choose an example or upload a volume first."
@@ -66,7 +66,7 @@ class VolumeSession:
         self._opened: OpenedFile | None = None
         self._waiting: OpenedFile | None = None
         self._drawing = History(VolumeDrawing())
-        self._answers: OrderedDict[tuple[Any, ...], NDArray[np.float32]] = OrderedDict()
+        self._answers: Recent[tuple[Any, ...], NDArray[np.float32]] = Recent(KEPT_ANSWERS)
         self._windows: dict[str, Window] = {}
         self._result: tuple[Asked, Followed] | None = None
         self._running = False
@@ -336,31 +336,24 @@ class VolumeSession:
             window = self._windows.get(self.window)
             if window is None:
                 window = self._windows[self.window] = window_of(self.window, volume.voxels)
-            picture = shown.view.picture(volume.voxels, shown.index, window)
             file = self._opened.file
-            key = f"{file.path.parent.name}-{file.name}-{file.step}-{self.axis}-{self.index}-{self.window}"
-            assets = {key: photo_url(picture)}
-            objects, planes = [], []
-            for place, one in enumerate(self.drawing.objects):
-                plane = self._plane(place, one, shown)
-                mattes = {}
-                if plane is not None:
-                    mattes = {self.model: f"matte-{self._revision}-{place}"}
-                    assets[mattes[self.model]] = matte_url(shown.frame.to_picture(np.ascontiguousarray(plane)))
-                planes.append(np.zeros(shown.view.plane_hw, np.float32) if plane is None else plane)
-                objects.append(shown_object(one, shown, COLOURS[place % len(COLOURS)], mattes))
-            outlines = f"outlines-{self._revision}"
-            drawn = with_outlines(picture, planes)  # not as JPEG, which blurs thin lines
-            assets[outlines] = cutout_url(np.dstack([drawn, np.full(drawn.shape[:2], 255, np.uint8)]))
+            drawn = draw_slice(
+                shown,
+                shown.view.picture(volume.voxels, shown.index, window),
+                [(one, self._plane(place, one, shown)) for place, one in enumerate(self.drawing.objects)],
+                key=f"{file.path.parent.name}-{file.name}-{file.step}-{self.axis}-{self.index}-{self.window}",
+                model=self.model,
+                revision=self._revision,
+            )
             return StageValue(
                 revision=self._revision,
                 tools=TOOLS,
-                photo=(key, shown.picture_hw),
+                photo=(drawn.key, shown.picture_hw),
                 layers=(self.model,),
-                objects=objects,
+                objects=drawn.objects,
                 active=self.drawing.active,
-                pictures={OUTLINES: outlines},
-                assets=assets,
+                pictures={OUTLINES: drawn.outlines},
+                assets=drawn.assets,
                 message=message,
                 error=error,
                 show=show,
@@ -375,16 +368,13 @@ class VolumeSession:
         if self.drawing.axis != self.axis or not one.starts_on(shown):
             return None
         here = one.on_slice(shown)
-        key = (here, asked[1:], self.index)
-        known = self._answers.pop(key, None)
-        if known is None:
-            predictor = TurnTaker(self._pool, self.model, keep=True)
-            segmenter = Segmenter(predictor=predictor, volume=self.volume, settings=self._settings(self.axis))
-            known = segmenter.answer_slice(here.as_prompts(), self.index)
-        self._answers[key] = known
-        while len(self._answers) > KEPT_ANSWERS:
-            self._answers.popitem(last=False)
-        return known
+        return self._answers.of((here, asked[1:], self.index), lambda: self._answer(here))
+
+    def _answer(self, here: VolumeObject) -> NDArray[np.float32]:
+        """(rows, columns) of what the model says of the prompts on the shown slice."""
+        predictor = TurnTaker(self._pool, self.model, keep=True)
+        segmenter = Segmenter(predictor=predictor, volume=self.volume, settings=self._settings(self.axis))
+        return segmenter.answer_slice(here.as_prompts(), self.index)
 
     def close(self) -> None:
         """End a job, remove files."""

@@ -11,12 +11,13 @@ import torch
 
 import zim
 from zim import automatic_mask_generator as module
-from zim.automatic_mask_generator import Calibration, ZimAutomaticMaskGenerator, stability_score
+from zim.automatic_mask_generator import ZimAutomaticMaskGenerator
 from zim.compat.segment_anything import import_segment_anything
 from zim.errors import ConfigError, ImageError
 from zim.evaluation.sam_baseline import SamBaselinePredictor, build_sam_tiny
 from zim.modeling.config import ZIM_QUALITY_SCALE, ZIM_STABILITY_SCALE, ZIM_TEST
 from zim.modeling.zim import Zim
+from zim.point_asking import Calibration, ask_points, stability_score
 from zim.predictor import ZimPredictor
 from zim.rle import decode_mask, from_dict
 
@@ -348,7 +349,7 @@ def test_points_are_taken_in_turns_that_fit(monkeypatch: pytest.MonkeyPatch) -> 
     """However many points a batch may have, the logits held at once stay below the bound."""
     monkeypatch.setattr(module, "LOGITS_AT_ONCE", 2 * 3 * HW[0] * HW[1])
     sizes: list[int] = []
-    ask = module.ask_points
+    ask = ask_points
 
     def counted(predictor: Any, points: np.ndarray, *args: Any, **kwargs: Any) -> Any:
         sizes.append(len(points))
