@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.coarse_labels import CoarseLabelConfig, synthesize_coarse_label
 from ..data.scene_cache import SceneCache
+from ..data.scenes import SceneObject
 from ..readers import MatteRecord, Quarantine, Reader, SegmentRecord
 
 MIN_PIXELS = 100
@@ -40,32 +42,40 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ScenePairs:
-    """Fine objects of procedural scenes with their exact mattes and synthetic coarse labels."""
+    """Fine objects of procedural scenes with their exact mattes and synthetic coarse labels.
+
+    by_size: see `drawn_by_size`.
+    """
 
     scenes: SceneCache
     coarse: CoarseLabelConfig = CoarseLabelConfig()
+    by_size: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> Pair | None:
         scene = self.scenes.scene(int(rng.integers(self.scenes.count)))
         wanted = [item for item in scene.objects if item.fine]
         if not wanted:
             return None
-        alpha = wanted[int(rng.integers(len(wanted)))].alpha
+        alpha = drawn_by_size(wanted, rng, self.by_size).alpha
         return coarse_pair(scene.image, alpha, rng, self.coarse)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HardScenePairs:
-    """STL out of procedural scenes: hard objects (solid things, patches), target = label = alpha > 0.5."""
+    """STL out of procedural scenes: hard objects (solid things, patches), target = label = alpha > 0.5.
+
+    by_size: see `drawn_by_size`.
+    """
 
     scenes: SceneCache
+    by_size: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> Pair | None:
         scene = self.scenes.scene(int(rng.integers(self.scenes.count)))
         wanted = [item for item in scene.objects if not item.fine]
         if not wanted:
             return None
-        return unchanged_pair(scene.image, wanted[int(rng.integers(len(wanted)))].alpha > 0.5)
+        return unchanged_pair(scene.image, drawn_by_size(wanted, rng, self.by_size).alpha > 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,19 @@ class MixedPairs:
     def draw(self, rng: np.random.Generator) -> Pair | None:
         weights = np.asarray(self.weights, float)
         return self.sources[int(rng.choice(len(self.sources), p=weights / weights.sum()))].draw(rng)
+
+
+def drawn_by_size(objects: Sequence[SceneObject], rng: np.random.Generator, power: float) -> SceneObject:
+    """One of a scene's objects, in proportion to the long side of its box to the `power`; 0: all alike.
+
+    A crop shows an object of any size as large, so all count alike in the loss; in the squared error of a picture
+    they count by their area, which is the power of 2.
+    """
+    if not power:
+        return objects[int(rng.integers(len(objects)))]
+    sides = [max(cv2.boundingRect((item.alpha > 0.5).astype(np.uint8))[2:]) for item in objects]
+    weights = np.maximum(sides, 1.0) ** power
+    return objects[int(rng.choice(len(objects), p=weights / weights.sum()))]
 
 
 def coarse_pair(

@@ -37,6 +37,8 @@ from .presets import PRESETS, Preset
 from .task import ConverterTask
 from .zim_backbone import ZimBackbone, zim_weights
 
+MAX_POWER = 4.0
+
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """Options of `train` and `ablation`."""
@@ -58,6 +60,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--stl-set-share", type=float, default=0.5, help="of --stl beside hard scene objects (0.5)")
     options.add_argument("--loss", choices=sorted(LOSSES), help="instead of the preset's; see label_converter/loss.py")
     options.add_argument("--stl-share", type=float, help="of STL samples in all (default 0.25)")
+    by_size = "scene objects in proportion to their side to this power (0: all alike; 2: as squared errors count them)"
+    options.add_argument("--by-size", type=float, default=0.0, metavar="POWER", help=by_size)
     options.add_argument("--no-sga", action="store_true", help="cut nothing out of labels and mattes")
     options.add_argument("--no-stl", action="store_true", help="no sample whose target is its label")
     options.add_argument("--data-license", help="licence of the weights; required with photographs or data sets")
@@ -132,6 +136,8 @@ def sources_of(
     quarantine = Quarantine(options.out / "quarantine.jsonl")
     mattes = [MattePairs(reader=reader, quarantine=quarantine) for reader in open_sets(options.mattes, "--mattes")]
     segments = [SegmentPairs(reader=reader, quarantine=quarantine) for reader in open_sets(options.stl, "--stl")]
+    if not 0 <= options.by_size <= MAX_POWER:
+        raise ConfigError(f"--by-size: expected a number in [0, {MAX_POWER:g}], got {options.by_size}")
     for name, value in (("--matte-share", options.matte_share), ("--stl-set-share", options.stl_set_share)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name}: expected a number in [0, 1], got {value}")
@@ -143,8 +149,9 @@ def sources_of(
 
     def source(stage: Stage, index: int) -> ConverterBatches:
         scenes = scenes_of(stage)
-        fine = _mixed(ScenePairs(scenes=scenes), mattes, options.matte_share)
-        stl = _mixed(HardScenePairs(scenes=scenes), segments, options.stl_set_share) if mix.stl_share else None
+        fine = _mixed(ScenePairs(scenes=scenes, by_size=options.by_size), mattes, options.matte_share)
+        hard = HardScenePairs(scenes=scenes, by_size=options.by_size)
+        stl = _mixed(hard, segments, options.stl_set_share) if mix.stl_share else None
         return ConverterBatches(fine, stl, mix, images=stage.images, side=stage.side, seed=config.seed)
 
     for stage in config.stages:
@@ -200,7 +207,9 @@ def weights_license(options: argparse.Namespace) -> str:
 def _data_of(options: argparse.Namespace) -> dict[str, object]:
     """What the command line says of data, for the identity of a run; folders may move."""
     names = {option: [text.partition("=")[0] for text in getattr(options, option)] for option in ("mattes", "stl")}
-    return {"photos": bool(options.photos), **names, "shares": [options.matte_share, options.stl_set_share]}
+    shares = [options.matte_share, options.stl_set_share]
+    by_size = {"by_size": options.by_size} if options.by_size else {}
+    return {"photos": bool(options.photos), **names, "shares": shares, **by_size}
 
 
 def train(options: argparse.Namespace, mix: MixConfig) -> Path:

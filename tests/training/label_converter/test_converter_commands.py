@@ -65,6 +65,8 @@ def test_evaluate_and_ablation(run: Path, tmp_path: Path, capsys: pytest.Capture
         (["--mattes", "am2k"], "--data-license"),
         (["--mattes", "nothing=here", "--data-license", "x"], "--mattes: expected NAME=FOLDER"),
         (["--steps", "1"], "--steps: expected 2 numbers"),
+        (["--by-size", "-1"], "--by-size: expected a number in [0, 4], got -1.0"),
+        (["--by-size", "nan"], "--by-size: expected a number in [0, 4], got nan"),
         (["--backbone-weights", "x"], "--backbone-weights: expected a preset with a published backbone"),
         (["--init", "missing.safetensors"], "missing.safetensors"),
     ],

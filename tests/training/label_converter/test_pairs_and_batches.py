@@ -18,6 +18,7 @@ from training.label_converter.pairs import (
     Pair,
     ScenePairs,
     SegmentPairs,
+    drawn_by_size,
     unchanged_pair,
 )
 from training.readers import Quarantine, open_dataset
@@ -47,6 +48,18 @@ def scenes(tmp_path: Path, make_disc: Callable) -> SceneCache:
     )
     save_scene(tmp_path / "v1_128" / "00000005.npz", Scene(image=image, objects=objects))
     return SceneCache(folder=tmp_path, size=128, first=5, count=1, photos=None)
+
+
+def test_large_objects_are_drawn_more_often(make_disc: Callable) -> None:
+    """Radii of 30 and 10: nine to one at a power of 2, one to one at 0."""
+    large, small = (
+        SceneObject(alpha=make_disc((128, 128), (64, 64), radius).astype(np.float32), kind="fur", fine=True)
+        for radius in (30, 10)
+    )
+    for power, share in ((0.0, 0.5), (2.0, 0.9)):
+        rng = np.random.default_rng(1)
+        drawn = [drawn_by_size((large, small), rng, power) is large for _ in range(2000)]
+        assert np.mean(drawn) == pytest.approx(share, abs=0.03)
 
 
 def test_scenes_give_fine_mattes_and_hard_labels(scenes: SceneCache) -> None:
