@@ -139,7 +139,7 @@ def matte(
         str | None,
         typer.Option(help="With cutout or all: a colour, checkerboard or a picture to put the object on."),
     ] = None,
-    multimask: Annotated[bool, typer.Option("--multimask", help="Predict three, keep the best.")] = False,
+    multimask: Annotated[bool, typer.Option("--multimask", help="Predict three, keep the best (for clicks).")] = False,
     refine: Annotated[bool, typer.Option("--refine", help="Guided filter over uncertain edges.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
