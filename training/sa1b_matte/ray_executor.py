@@ -35,7 +35,8 @@ class RayExecutor:
     """Ray Data over the units: each actor reads its photographs, converts them and writes its shard.
 
     The units are all that passes through Ray (a few hundred bytes each), so its object store can be small. An actor
-    that dies is restarted by Ray, and its unit tried again.
+    that dies is restarted by Ray, and its unit tried again. While an actor works on a unit, it is given its next
+    one: Ray takes a tenth of a second to do so, in which the actor would have nothing to do.
 
     address: "local" starts a Ray of its own without a dashboard, whose files live in a temporary folder and go with
     it; anything else is a cluster's address ("auto": the one of this machine). All machines of a cluster need this
@@ -70,7 +71,7 @@ class RayExecutor:
                 RayWorker,
                 fn_constructor_args=(job,),
                 batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=min(actors, len(units)), max_tasks_in_flight_per_actor=1),
+                compute=ray.data.ActorPoolStrategy(size=min(actors, len(units)), max_tasks_in_flight_per_actor=2),
                 num_cpus=1,
                 num_gpus=_gpu_share(gpus, actors) if gpus else 0,
             )
