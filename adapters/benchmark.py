@@ -27,7 +27,7 @@ ADAPTERS = ("matte_anything", "hq_sam", "inpaint_anything", "medical_volume", "m
 """Adapters with a comparison: `adapters.NAME.benchmark.compare`."""
 
 MAX_SEED = 9999
-"""Largest seed of generated scenes; those that models were trained on have larger ones."""
+"""Largest seed of generated scenes; volumes that models were trained on begin far above it."""
 
 GENERATE_WITH_DATA = ("inpaint_anything",)
 """Adapters whose `--data` are backgrounds only, so that objects are generated all the same."""
