@@ -128,7 +128,8 @@ class ViewsEvents(DeskEvents):
         data = event._data if isinstance(event._data, dict) else {}
         drawn = data.get("kind") in ("point", "box", "stroke")
         from_picture = str(data.get("view", "")).startswith("picture:")
-        yield from self.steps(desk, lambda own: own.session.handle(data), "matte" if drawn and from_picture else None)
+        own = self.desk(desk)
+        yield from self.steps(own, self.in_turn(own, data), "matte" if drawn and from_picture else None)
 
     def find(self, desk: Desk | None, progress: gr.Progress = gr.Progress()) -> Iterator[Values]:
         """The button was pressed."""

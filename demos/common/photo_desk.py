@@ -1,6 +1,6 @@
 """Examples, upload, the stage and its buttons: the half that the apps on photographs have in common."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import gradio as gr
 from zim.errors import ZimError
 
 from .errors import message_of
+from .event_order import EventOrder
 from .limits import MAX_UPLOAD_BYTES
 from .outbox import Outbox
 from .photo_session import PhotoSession
@@ -26,6 +27,7 @@ class Desk:
 
     def __init__(self, session: PhotoSession) -> None:
         self.session = session
+        self.order = EventOrder()
         self.outbox = Outbox()
 
     def close(self) -> None:
@@ -162,7 +164,20 @@ class DeskEvents:
     def prompt(self, event: gr.EventData, desk: Desk | None) -> Iterator[tuple[Any, ...]]:
         """The stage reported something."""
         data = event._data if isinstance(event._data, dict) else {}
-        yield from self.steps(desk, lambda own: own.session.handle(data))
+        own = self.desk(desk)
+        yield from self.steps(own, self.in_turn(own, data))
+
+    def in_turn(self, own: Desk, data: Mapping[str, Any]) -> Callable[[Desk], None]:
+        """Wait for the turn of what the stage reported; what `steps` is to do then."""
+        own.order.wait(data)
+
+        def act(own: Desk) -> None:
+            try:
+                own.session.handle(data)
+            finally:
+                own.order.done(data)
+
+        return act
 
     def do(self, kind: str) -> Callable[[Desk | None], Iterator[tuple[Any, ...]]]:
         """A handler that does one of undo, redo, clear, add."""

@@ -35,9 +35,11 @@ const inside = ([x, y]) => x >= 0 && y >= 0 && x < value.photo.width && y < valu
 const pixel = ([x, y]) => [clamp(Math.floor(x), 0, value.photo.width - 1), clamp(Math.floor(y), 0, value.photo.height - 1)];
 
 // ---- telling the server
+const page = Math.random().toString(36).slice(2);
+let serial = 0;                           // requests may overtake one another: the server puts them in order
 function send(data) {
   root.dataset.busy = 'true';
-  trigger('prompt', { ...data, view: view.value });
+  trigger('prompt', { ...data, view: view.value, page, serial: ++serial });
 }
 
 // ---- drawing

@@ -10,6 +10,7 @@ from adapters.medical_volume.surface_mesh import write_glb
 from zim.errors import PromptError, ZimError
 
 from .errors import message_of
+from .event_order import EventOrder
 from .outbox import Outbox
 from .volume_files import example_volume
 from .volume_session import NO_VOLUME, VolumeSession
@@ -28,6 +29,7 @@ class VolumeDesk:
 
     def __init__(self, session: VolumeSession) -> None:
         self.session = session
+        self.order = EventOrder()
         self.outbox = Outbox()
         self.shown = Outbox()
 
@@ -69,7 +71,13 @@ class VolumeEvents:
     def prompt(self, event: gr.EventData, desk: Any) -> Iterator[Change]:
         """The stage reported something."""
         data = event._data if isinstance(event._data, dict) else {}
-        yield self._step(desk, lambda session: session.handle(data))
+        own = self._desk(desk)
+        own.order.wait(data)
+        try:
+            change = self._step(own, lambda session: session.handle(data))
+        finally:
+            own.order.done(data)
+        yield change
 
     def go_to(self, slice_number: Any, desk: Any) -> Iterator[Change]:
         """The slider was moved; it is left alone, so that it does not jump under the hand."""
