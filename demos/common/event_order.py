@@ -12,15 +12,15 @@ class EventOrder:
     """The turns of one person's reports.
 
     A report says which page it is from (`page`, a word of its own for each time that the page is loaded) and its
-    number there (`serial`, counting from 1). The first one that is seen goes at once, a later one when those before
-    it are done. What has no number goes at once.
+    number there (`serial`, counting from 1). Each goes when those before it are done, or have not come within
+    `patience` seconds. What has no number goes at once.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._changed = threading.Condition()
         self._page: str | None = None
-        self._next = 0
+        self._next = 1
 
     def wait(self, event: Mapping[str, Any]) -> None:
         """Return when it is this report's turn, or after `patience`."""
@@ -30,7 +30,7 @@ class EventOrder:
         page, serial = place
         with self._changed:
             if page != self._page:
-                self._page, self._next = page, serial
+                self._page, self._next = page, 1
                 self._changed.notify_all()
             self._changed.wait_for(lambda: page != self._page or serial <= self._next, self._patience)
 
