@@ -31,17 +31,17 @@ def test_a_later_report_waits_for_the_earlier_one() -> None:
 
 
 def test_a_lost_report_holds_nobody_up_for_long() -> None:
-    order = EventOrder(patience=0.05)
+    order = EventOrder(patience=1.0)
     order.wait(report(1))
     order.done(report(1))
     began = time.monotonic()
     order.wait(report(3))
-    assert 0.04 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 20
     order.done(report(3))
     began = time.monotonic()
     order.wait(report(4))
     order.wait(report(2))  # late, but it goes
-    assert time.monotonic() - began < 0.04
+    assert time.monotonic() - began < 0.9
 
 
 def test_a_new_page_and_what_has_no_number_go_at_once() -> None:
